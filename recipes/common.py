@@ -1,0 +1,43 @@
+"""What the recipes share: flags, the data and baseline they name, and the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import baselines
+from absl import flags
+
+import tfopt
+from tfopt import flags as shared
+
+MODEL = flags.DEFINE_string(
+    "model", None, "Path of a trained Keras model; without it a small baseline is trained."
+)
+BASELINE_EPOCHS = flags.DEFINE_float("baseline_epochs", 12, "Epochs to train the baseline.")
+EPOCHS = flags.DEFINE_float("epochs", 3, "Epochs of fine-tuning for each step.")
+SPARSITY = flags.DEFINE_float("sparsity", 0.5, "Share of the weights pruning removes, 0 to 1.")
+CLUSTERS = flags.DEFINE_integer("clusters", 16, "Distinct weights a layer keeps in clustering.")
+CACHE = flags.DEFINE_string("cache", ".cache/baselines", "Directory of trained baselines.")
+SMOKE = flags.DEFINE_bool("smoke", False, "Train next to nothing: shows only that it runs.")
+
+_SMOKE_EPOCHS = 0.5
+
+
+def epochs() -> float:
+    """Epochs of fine-tuning for each step."""
+    return _SMOKE_EPOCHS if SMOKE.value else EPOCHS.value
+
+
+def run(techniques: Sequence[tfopt.Technique]) -> None:
+    """Optimizes the model with the techniques, prints the report and saves the result."""
+    task = shared.task_from_flags()
+    baseline: object = MODEL.value
+    if baseline is None:
+        baseline_epochs = _SMOKE_EPOCHS if SMOKE.value else BASELINE_EPOCHS.value
+        baseline = baselines.load_or_train(task, epochs=baseline_epochs, cache=CACHE.value)
+    result = tfopt.optimize(baseline, techniques, task=task, target=shared.target_from_flags())
+    print(result.report)
+    directory = result.save(shared.OUTPUT.value, overwrite=shared.OVERWRITE.value)
+    for file in sorted(Path(directory).iterdir()):
+        print(f"wrote {file} ({file.stat().st_size:,} bytes)")

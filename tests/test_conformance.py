@@ -1,0 +1,25 @@
+"""Every technique keeps the promises of a technique, on every kind of small model."""
+
+import pytest
+
+import tfopt
+from tfopt import testing
+
+TECHNIQUES = [
+    tfopt.MagnitudePruning(sparsity=0.5, epochs=0.5),
+    tfopt.WeightClustering(clusters=8, epochs=0.25),
+    tfopt.QuantizationAware(epochs=0.25),
+]
+MODELS = [testing.small_cnn, testing.depthwise_net, testing.residual_net, testing.dense_net]
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tfopt.Task.digits()
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda technique: technique.name)
+@pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
+def test_technique_keeps_its_promises(technique, build, task):
+    optimized = testing.check_technique(technique, build(), task=task)
+    assert optimized.output_shape == (None, 10)

@@ -1,0 +1,167 @@
+"""The flow, end to end on real digits and the real interpreter."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt import facts
+from tfopt.errors import DataError, LostGainError, OutputExistsError, SettingError
+from tfopt.keras_gate import clone, tf_keras
+from tfopt.technique import Selection, Stage, Technique
+from tfopt.testing import small_cnn
+from tfopt.training import fine_tune
+
+CHAIN = [
+    tfopt.MagnitudePruning(sparsity=0.5, epochs=1),
+    tfopt.WeightClustering(clusters=16, epochs=0.5),
+    tfopt.QuantizationAware(epochs=0.5),
+]
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tfopt.Task.digits()
+
+
+@pytest.fixture(scope="module")
+def baseline(task):
+    model = small_cnn()
+    fine_tune(model, task, epochs=10, learning_rate=5e-3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def before(baseline):
+    return [weight.copy() for weight in baseline.get_weights()]
+
+
+@pytest.fixture(scope="module")
+def result(baseline, before, task):
+    target = tfopt.Target.int8(max_accuracy_drop=0.2, max_bytes=1)
+    return tfopt.optimize(baseline, CHAIN, task=task, target=target)
+
+
+def test_there_is_a_row_for_every_step(result):
+    steps = result.report.steps
+    assert [step.name for step in steps] == [
+        "baseline",
+        "conversion only",
+        "MagnitudePruning",
+        "WeightClustering",
+        "QuantizationAware",
+    ]
+    assert [step.numerics for step in steps] == ["float32"] + ["int8"] * 4
+    assert [step.test is not None for step in steps] == [True, False, False, False, True]
+    assert steps[0].agreement == 1.0
+    assert all(step.validation.samples == steps[0].validation.samples for step in steps)
+    assert all(step.latency_p10_ms <= step.latency_ms <= step.latency_p90_ms for step in steps)
+
+
+def test_the_chain_keeps_what_each_step_gained(result):
+    by_name = {step.name: step for step in result.report.steps}
+    assert by_name["baseline"].sparsity < 0.05
+    for name in ("MagnitudePruning", "WeightClustering", "QuantizationAware"):
+        assert by_name[name].sparsity > 0.45
+    assert by_name["WeightClustering"].unique_weights <= 17
+    assert by_name["QuantizationAware"].unique_weights <= 17
+    deflated = [step.deflated_bytes for step in result.report.steps]
+    assert deflated[0] > deflated[1] > deflated[2] > deflated[4]
+    assert facts.measure(result.model).fake_quantized
+
+
+def test_the_file_is_integer_only_and_as_good_as_the_report_says(result, task):
+    assert tfopt.inspect(result.tflite).integer_only
+    quality = tfopt.evaluate(result.tflite, task=task, split="test")
+    assert quality.value == result.report.steps[-1].test.value
+    assert quality.value > 0.8
+
+
+def test_the_users_model_is_left_alone(result, baseline, before):
+    for ours, theirs in zip(baseline.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_budgets_are_judged_on_the_test_set(result):
+    drop, size = result.report.budgets
+    steps = result.report.steps
+    assert drop.spent == pytest.approx(steps[0].test.value - steps[-1].test.value)
+    assert drop.kept
+    assert not size.kept
+    assert "max_bytes 1" in result.report.verdict
+
+
+def test_saved_reproduced_and_kept(result, task, tmp_path):
+    directory = result.save(tmp_path / "result")
+    names = {file.name for file in directory.iterdir()}
+    assert names == {"model.tflite", "report.json", "report.md", "recipe.json", "baseline.h5"}
+    assert (directory / "model.tflite").read_bytes() == result.tflite
+    report = json.loads((directory / "report.json").read_text())
+    assert tfopt.Report.from_dict(report) == result.report
+
+    again = tfopt.reproduce(directory)
+    assert again.same, again.message
+
+    with pytest.raises(OutputExistsError, match=r"result.*overwrite"):
+        result.save(directory)
+    assert (directory / "model.tflite").read_bytes() == result.tflite
+    result.save(directory, overwrite=True)
+
+    (directory / "model.tflite").write_bytes(result.tflite + b"x")
+    assert "it was changed after it was saved" in tfopt.reproduce(directory).message
+    other = dataclasses.replace(task, validation=task.train)
+    with pytest.raises(DataError, match="data with another content"):
+        tfopt.reproduce(directory, task=other)
+
+
+def test_a_result_from_arrays_needs_its_task_to_be_reproduced(baseline, task, tmp_path):
+    x, y = next(task.train.batches(200))
+    arrays = tfopt.Task.from_arrays((x, y), (x, y), loss="sparse_categorical_crossentropy")
+    result = tfopt.optimize(baseline, [], task=arrays, target=tfopt.Target.int8())
+    assert result.report.steps[-1].test is None
+    directory = result.save(tmp_path / "result")
+    with pytest.raises(SettingError, match=r"call tfopt\.reproduce\(directory, task=task\)"):
+        tfopt.reproduce(directory)
+    assert tfopt.reproduce(directory, task=arrays).same
+
+
+@pytest.mark.parametrize(
+    ("techniques", "message"),
+    [
+        (tfopt.QuantizationAware(), "put it into a list"),
+        ([tfopt.QuantizationAware], r"call the class: tfopt\.QuantizationAware\(\)"),
+        ([CHAIN[1], CHAIN[0]], "this order: MagnitudePruning, WeightClustering"),
+        ([CHAIN[2], CHAIN[1]], "this order: WeightClustering, QuantizationAware"),
+    ],
+)
+def test_steps_that_cannot_work_are_refused_before_training(baseline, task, techniques, message):
+    with pytest.raises(SettingError, match=message):
+        tfopt.optimize(baseline, techniques, task=task, target=tfopt.Target.int8())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Densify(Technique):
+    """A third party's technique that undoes pruning."""
+
+    stage = Stage.SHARING
+
+    def select(self, model):
+        return Selection(tuple(layer.name for layer in model.layers), ())
+
+    def apply(self, model, task):
+        copy = clone(model)
+        copy.set_weights([weight + 0.01 for weight in model.get_weights()])
+        return copy
+
+
+def test_a_step_that_breaks_an_earlier_gain_fails_loudly(baseline, task):
+    with pytest.raises(LostGainError, match=r"stem_conv.*Densify to keep the sparsity"):
+        tfopt.optimize(baseline, [CHAIN[0], Densify()], task=task, target=tfopt.Target.int8())
+
+
+def test_data_that_does_not_fit_is_refused_before_training(task):
+    model = tf_keras.Sequential([tf_keras.layers.Input((4, 4, 1)), tf_keras.layers.Flatten()])
+    with pytest.raises(DataError, match=r"\(8, 8, 1\)"):
+        tfopt.optimize(model, CHAIN, task=task, target=tfopt.Target.int8())

@@ -1,0 +1,32 @@
+"""Every recipe runs in smoke mode and writes a whole result."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tfopt
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("[0-9]*.py"))
+
+
+def test_there_is_a_recipe_for_each_collaborative_combination():
+    assert len(RECIPES) == 8
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipe_runs(recipe, tmp_path):
+    output = tmp_path / "result"
+    command = [sys.executable, str(recipe), "--smoke", f"--output={output}"]
+    command += [f"--cache={tmp_path / 'cache'}", "--dataset=digits"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "conversion only" in done.stdout
+    assert f"wrote {output / 'model.tflite'}" in done.stdout
+    assert tfopt.inspect(output / "model.tflite").integer_only
+    report = tfopt.Report.from_dict(json.loads((output / "report.json").read_text()))
+    written = tfopt.Recipe.load(output)
+    assert len(report.steps) == 2 + len(written.techniques)
+    assert len(recipe.read_text().splitlines()) <= 60

@@ -1,0 +1,95 @@
+"""The records, and their views against golden files (remake them with TFOPT_GOLDEN=write)."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tfopt.report import Budget, Report, Score, Step
+from tfopt.technique import Skipped
+
+GOLDEN = Path(__file__).parent / "golden"
+
+BASELINE = Step(
+    name="baseline",
+    numerics="float32",
+    validation=Score(0.98, 0.95, 0.99, 180),
+    test=Score(0.97, 0.94, 0.985, 360),
+    agreement=1.0,
+    bytes=40_000,
+    deflated_bytes=36_000,
+    latency_ms=0.2,
+    latency_p10_ms=0.19,
+    latency_p90_ms=0.25,
+    macs=1_234_567,
+    parameters=9_000,
+    sparsity=0.0,
+    unique_weights=2_304,
+    seconds=2.0,
+)
+PRUNED = dataclasses.replace(
+    BASELINE,
+    name="MagnitudePruning",
+    settings="sparsity=0.5",
+    numerics="int8",
+    validation=Score(0.96, 0.92, 0.98, 180),
+    test=Score(0.965, 0.94, 0.98, 360),
+    agreement=0.975,
+    bytes=14_000,
+    deflated_bytes=8_000,
+    latency_ms=0.1,
+    sparsity=0.5,
+    unique_weights=120,
+    touched=("conv",),
+    skipped=(Skipped("a|b", "BatchNormalization", "has no kernel"),),
+    warnings=("SIN (layer 'wave') computes in float32",),
+)
+REPORT = Report(
+    metric="accuracy",
+    higher_is_better=True,
+    steps=(BASELINE, PRUNED),
+    budgets=(
+        Budget("max_accuracy_drop", 0.01, 0.005, "+0.0050 on 360 test samples"),
+        Budget("max_bytes", 10_000, 14_000, "14,000 bytes"),
+    ),
+    environment={"tfopt": "0.1.0", "machine": "a board"},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [
+        ("report.txt", REPORT.to_table()),
+        ("report.md", REPORT.to_markdown()),
+        ("report.json", json.dumps(REPORT.to_dict(), indent=2)),
+    ],
+)
+def test_views_are_as_they_were(name, view):
+    golden = GOLDEN / name
+    if os.environ.get("TFOPT_GOLDEN") == "write":
+        golden.write_text(view)
+    assert view == golden.read_text()
+
+
+def test_json_reads_back():
+    assert Report.from_dict(json.loads(json.dumps(REPORT.to_dict()))) == REPORT
+
+
+def test_changes_are_against_the_step_before_and_the_baseline():
+    steps = (BASELINE, PRUNED, dataclasses.replace(PRUNED, bytes=7_000))
+    before, baseline = dataclasses.replace(REPORT, steps=steps).changes()[1]
+    assert before.bytes == 0.5
+    assert baseline.bytes == 0.175
+    assert before.metric == 0.0
+    assert baseline.metric == pytest.approx(-0.02)
+
+
+def test_the_verdict_names_broken_budgets_only():
+    assert not REPORT.kept
+    assert REPORT.verdict == "BUDGET BROKEN: max_bytes 10000: 14,000 bytes."
+    kept = dataclasses.replace(REPORT, budgets=REPORT.budgets[:1])
+    assert kept.kept
+    assert kept.verdict == "Budgets kept: max_accuracy_drop 0.01: +0.0050 on 360 test samples."
+    assert dataclasses.replace(REPORT, budgets=()).verdict == "No budget was set."

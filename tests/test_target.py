@@ -1,0 +1,36 @@
+import pytest
+
+from tfopt.errors import SettingError
+from tfopt.target import Target
+
+
+@pytest.mark.parametrize(
+    ("target", "io", "integer_only"),
+    [
+        (Target.float32(), ("float32", "float32"), False),
+        (Target.float16(), ("float32", "float32"), False),
+        (Target.dynamic_range(), ("float32", "float32"), False),
+        (Target.int8(), ("int8", "int8"), True),
+        (Target.int8(input_type="uint8", output_type="float32"), ("uint8", "float32"), True),
+        (Target.int16x8(), ("int16", "int16"), True),
+    ],
+)
+def test_defaults(target, io, integer_only):
+    assert (target.input_type, target.output_type) == io
+    assert target.integer_only is target.needs_calibration is integer_only
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"numerics": "int4"}, "numerics='int4'; expected 'int8' is nearest"),
+        ({"numerics": "float16", "input_type": "int8"}, "input_type='int8' with numerics='float16'"),
+        ({"numerics": "int8", "output_type": "int16"}, "expected one of int8, uint8, float32"),
+        ({"numerics": "int8", "max_bytes": -1}, "max_bytes=-1; expected a budget of at least 0"),
+        ({"numerics": "int8", "max_accuracy_drop": "1 %"}, "max_accuracy_drop='1 %'"),
+        ({"numerics": "int8", "representative_samples": 0}, "representative_samples=0"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(SettingError, match=message):
+        Target(**settings)

@@ -1,0 +1,67 @@
+"""Optimize Keras models into small, fast, full-integer `.tflite` files, proven in the interpreter.
+
+Everything a user needs is a name of this package. Each is imported when it is first used, so that
+`import tfopt` costs nothing and what only reads a `.tflite` loads no TensorFlow (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+from tfopt.recipe import TECHNIQUES
+
+if TYPE_CHECKING:
+    from tfopt.keras_gate import load_model as load_model
+    from tfopt.keras_gate import save_model as save_model
+    from tfopt.measure.cost import benchmark as benchmark
+    from tfopt.measure.quality import evaluate as evaluate
+    from tfopt.optimization import Result as Result
+    from tfopt.optimization import optimize as optimize
+    from tfopt.recipe import Recipe as Recipe
+    from tfopt.report import Report as Report
+    from tfopt.reproduction import reproduce as reproduce
+    from tfopt.target import Target as Target
+    from tfopt.task import Task as Task
+    from tfopt.technique import Technique as Technique
+    from tfopt.techniques.magnitude_pruning import MagnitudePruning as MagnitudePruning
+    from tfopt.techniques.quantization_aware import QuantizationAware as QuantizationAware
+    from tfopt.techniques.weight_clustering import WeightClustering as WeightClustering
+    from tfopt.tflite.convert import convert as convert
+    from tfopt.tflite.inspect import inspect as inspect
+
+_HOMES = {
+    "Recipe": "tfopt.recipe",
+    "Report": "tfopt.report",
+    "Result": "tfopt.optimization",
+    "Target": "tfopt.target",
+    "Task": "tfopt.task",
+    "Technique": "tfopt.technique",
+    "benchmark": "tfopt.measure.cost",
+    "convert": "tfopt.tflite.convert",
+    "evaluate": "tfopt.measure.quality",
+    "inspect": "tfopt.tflite.inspect",
+    "load_model": "tfopt.keras_gate",
+    "optimize": "tfopt.optimization",
+    "reproduce": "tfopt.reproduction",
+    "save_model": "tfopt.keras_gate",
+    **TECHNIQUES,
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are listed above
+
+__version__ = importlib.metadata.version("tfopt")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

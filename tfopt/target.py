@@ -1,0 +1,124 @@
+"""What a device accepts and what may be spent."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+from tfopt.errors import SettingError, nearest
+
+Numerics = Literal["float32", "float16", "dynamic_range", "int8", "int16x8"]
+IOType = Literal["float32", "int8", "uint8", "int16"]
+
+_IO_TYPES: dict[str, tuple[str, ...]] = {
+    "float32": ("float32",),
+    "float16": ("float32",),
+    "dynamic_range": ("float32",),
+    "int8": ("int8", "uint8", "float32"),
+    "int16x8": ("int16", "float32"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """The numbers a device computes with, and the budgets a model has to keep on it.
+
+    Build one with `Target.float32()`, `float16()`, `dynamic_range()`, `int8()` or `int16x8()`.
+
+    Args:
+        numerics: How weights and activations are stored. `int8` and `int16x8` mean integer only.
+        input_type: Data type of the file's inputs. `float32` puts a QUANTIZE op in front.
+        output_type: Data type of the file's outputs. `float32` puts a DEQUANTIZE op behind.
+        allow_float_ops: Accept ops that compute in floating point in an integer file, listed as
+            warnings, instead of refusing the file.
+        representative_samples: How many representative samples calibrate the activation ranges.
+        max_accuracy_drop: Largest loss of the metric against the baseline, in the metric's units
+            (0.01 is one point of accuracy).
+        max_bytes: Largest file, in bytes.
+        max_latency_ms: Longest median single-thread latency on this machine, in milliseconds.
+
+    Raises:
+        SettingError: A name is unknown, a type does not go with the numerics, or a budget is
+            negative.
+
+    Example:
+        >>> Target.int8(max_bytes=256_000).input_type
+        'int8'
+    """
+
+    numerics: Numerics
+    input_type: IOType = "float32"
+    output_type: IOType = "float32"
+    allow_float_ops: bool = False
+    representative_samples: int = 256
+    max_accuracy_drop: float | None = None
+    max_bytes: int | None = None
+    max_latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.numerics not in _IO_TYPES:
+            raise SettingError(
+                received=f"numerics={self.numerics!r}",
+                expected=nearest(str(self.numerics), get_args(Numerics)),
+                fix="use Target.int8() or one of its siblings",
+            )
+        for field in ("input_type", "output_type"):
+            if getattr(self, field) not in _IO_TYPES[self.numerics]:
+                raise SettingError(
+                    received=f"{field}={getattr(self, field)!r} with numerics={self.numerics!r}",
+                    expected=f"one of {', '.join(_IO_TYPES[self.numerics])}",
+                    fix=f"leave {field} out for the default",
+                )
+        if not isinstance(self.representative_samples, int) or self.representative_samples < 1:
+            raise SettingError(
+                received=f"representative_samples={self.representative_samples!r}",
+                expected="a whole number, at least 1",
+                fix="100 to 500 samples are usual",
+            )
+        for field in ("max_accuracy_drop", "max_bytes", "max_latency_ms"):
+            value = getattr(self, field)
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise SettingError(
+                    received=f"{field}={value!r}",
+                    expected="a budget of at least 0, or None for no budget",
+                    fix="give the most that may be spent",
+                )
+
+    @classmethod
+    def float32(cls, **budgets: Any) -> Target:
+        """Weights and activations in 32-bit floating point."""
+        return cls(numerics="float32", **budgets)
+
+    @classmethod
+    def float16(cls, **budgets: Any) -> Target:
+        """Weights stored in 16-bit floating point: half the bytes, computed in 32 bits on a CPU."""
+        return cls(numerics="float16", **budgets)
+
+    @classmethod
+    def dynamic_range(cls, **budgets: Any) -> Target:
+        """8-bit weights, activations in floating point, quantized on the fly: needs no data."""
+        return cls(numerics="dynamic_range", **budgets)
+
+    @classmethod
+    def int8(
+        cls, *, input_type: IOType = "int8", output_type: IOType = "int8", **settings: Any
+    ) -> Target:
+        """8-bit weights and activations, integer only."""
+        return cls(numerics="int8", input_type=input_type, output_type=output_type, **settings)
+
+    @classmethod
+    def int16x8(
+        cls, *, input_type: IOType = "int16", output_type: IOType = "int16", **settings: Any
+    ) -> Target:
+        """8-bit weights and 16-bit activations, integer only: accurate, and slow on a CPU."""
+        return cls(numerics="int16x8", input_type=input_type, output_type=output_type, **settings)
+
+    @property
+    def integer_only(self) -> bool:
+        """Whether the file may hold no op that computes in floating point."""
+        return self.numerics in ("int8", "int16x8")
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the converter needs representative data."""
+        return self.integer_only

@@ -1,0 +1,119 @@
+"""The one abstraction every optimization implements."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from tfopt.errors import SettingError
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    from tfopt.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A layer a technique leaves alone.
+
+    Args:
+        layer: The layer's name.
+        kind: The layer's class name.
+        reason: Why, in words a user can act on.
+    """
+
+    layer: str
+    kind: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which layers of a model a technique touches, and which not: together, all of them.
+
+    Args:
+        touched: Names of the layers the technique changes.
+        skipped: The others, each with its reason.
+    """
+
+    touched: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+
+class Stage(enum.IntEnum):
+    """Where a technique stands among the steps. A later stage keeps what earlier ones gained.
+
+    Training after sharing weights would part them again, and zeros made after quantization would
+    move the ranges, so an earlier stage never follows a later one.
+    """
+
+    SPARSITY = 30
+    SHARING = 40
+    QUANTIZATION = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Technique(abc.ABC):
+    """One way to make a Keras model smaller or faster. Its fields are its settings.
+
+    A technique is a frozen dataclass whose fields hold JSON values (numbers, strings, booleans,
+    None, tuples of them), so that a recipe can store it, checked in `__post_init__`.
+    """
+
+    stage: ClassVar[Stage]
+
+    @abc.abstractmethod
+    def select(self, model: tf_keras.Model) -> Selection:
+        """Says which layers would be touched, in well under a second, changing nothing.
+
+        Raises:
+            TechniqueError: The technique cannot work on this model as it is (its order among the
+                steps is wrong, say), with the way out.
+        """
+
+    @abc.abstractmethod
+    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """Returns an optimized model; the one given is left as it was.
+
+        Args:
+            model: A tf_keras functional model.
+            task: The data, loss and seed to fine-tune or calibrate with.
+
+        Raises:
+            TechniqueError: The result does not hold what the technique claims.
+        """
+
+    @property
+    def name(self) -> str:
+        """The technique's name in reports and recipes: its class name."""
+        return type(self).__name__
+
+    @property
+    def settings(self) -> str:
+        """The settings that are not defaults, as one line of a report: `sparsity=0.5, epochs=3`."""
+        return ", ".join(
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        )
+
+
+def check_order(techniques: Sequence[Technique]) -> None:
+    """Refuses, before anything is trained, an order in which a step undoes an earlier one.
+
+    Raises:
+        SettingError: A technique follows one of a later stage; the order that works is given.
+    """
+    for before, after in zip(techniques, techniques[1:], strict=False):
+        if after.stage < before.stage:
+            works = sorted(techniques, key=lambda technique: technique.stage)
+            raise SettingError(
+                received=f"{after.name} after {before.name}",
+                expected=f"{after.stage.name.lower()} before {before.stage.name.lower()}, since "
+                "training a later change would undo the earlier one",
+                fix=f"use this order: {', '.join(step.name for step in works)}",
+            )
