@@ -1,6 +1,6 @@
 """Full-integer int8 without training: conversion with a representative dataset.
 
-    python recipes/01_post_training_int8.py --dataset=mnist
+python recipes/01_post_training_int8.py --dataset=mnist
 """
 
 import common

@@ -1,6 +1,6 @@
 """Magnitude pruning on a polynomial schedule, then int8.
 
-    python recipes/02_pruning.py --dataset=mnist --sparsity=0.8
+python recipes/02_pruning.py --dataset=mnist --sparsity=0.8
 """
 
 import common

@@ -1,6 +1,6 @@
 """Weight clustering, then int8.
 
-    python recipes/03_clustering.py --dataset=mnist --clusters=16
+python recipes/03_clustering.py --dataset=mnist --clusters=16
 """
 
 import common

@@ -1,6 +1,6 @@
 """Quantization-aware training, then int8.
 
-    python recipes/04_quantization_aware.py --dataset=mnist
+python recipes/04_quantization_aware.py --dataset=mnist
 """
 
 import common

@@ -1,6 +1,6 @@
 """Pruning, then clustering that keeps the zeros (sparsity-preserving clustering), then int8.
 
-    python recipes/05_prune_then_cluster.py --dataset=mnist --sparsity=0.5 --clusters=16
+python recipes/05_prune_then_cluster.py --dataset=mnist --sparsity=0.5 --clusters=16
 """
 
 import common

@@ -1,6 +1,6 @@
 """Pruning, then quantization-aware training that keeps the zeros (PQAT), then int8.
 
-    python recipes/06_prune_then_quantize.py --dataset=mnist --sparsity=0.8
+python recipes/06_prune_then_quantize.py --dataset=mnist --sparsity=0.8
 """
 
 import common

@@ -1,6 +1,6 @@
 """Clustering, then quantization-aware training that keeps the clusters (CQAT), then int8.
 
-    python recipes/07_cluster_then_quantize.py --dataset=mnist --clusters=16
+python recipes/07_cluster_then_quantize.py --dataset=mnist --clusters=16
 """
 
 import common

@@ -1,6 +1,6 @@
 """The whole chain: prune, cluster, train with fake quantization (PCQAT), convert to int8.
 
-    python recipes/08_whole_chain.py --dataset=mnist --sparsity=0.5 --clusters=16
+python recipes/08_whole_chain.py --dataset=mnist --sparsity=0.5 --clusters=16
 """
 
 import common

@@ -38,7 +38,12 @@ def test_tuples_survive_json():
 def test_a_step_is_parsed_and_never_executed():
     assert parse_technique("MagnitudePruning(sparsity=0.5)") == tfopt.MagnitudePruning(sparsity=0.5)
     assert parse_technique("QuantizationAware") == tfopt.QuantizationAware()
-    for text in ("MagnitudePruning(0.5)", "__import__('os').getcwd()", "MagnitudePruning(", "f(x=g())"):
+    for text in (
+        "MagnitudePruning(0.5)",
+        "__import__('os').getcwd()",
+        "MagnitudePruning(",
+        "f(x=g())",
+    ):
         with pytest.raises(SettingError, match=r"expected a technique with its settings"):
             parse_technique(text)
 
@@ -47,7 +52,10 @@ def test_a_step_is_parsed_and_never_executed():
     ("text", "message"),
     [
         ("MagnitudePrunning(sparsity=0.5)", "'MagnitudePruning' is nearest"),
-        ("MagnitudePruning(sparcity=0.5)", "key 'sparcity' in MagnitudePruning; expected 'sparsity'"),
+        (
+            "MagnitudePruning(sparcity=0.5)",
+            "key 'sparcity' in MagnitudePruning; expected 'sparsity'",
+        ),
         ("MagnitudePruning(sparsity=1.5)", r"sparsity=1\.5"),
         ("MagnitudePruning(sparsity='much')", "sparsity='much'"),
         ("WeightClustering(clusters=1)", "clusters=1"),
@@ -67,7 +75,10 @@ def test_bad_steps_name_what_is_wrong(text, message):
         ({"target": {"numerics": "int8", "max_byte": 1}}, "'max_bytes' is nearest"),
         ({"target": {}}, "names no numerics"),
         ({}, "target as NoneType"),
-        ({"target": {"numerics": "int8"}, "techniques": ["QuantizationAware"]}, "a technique as str"),
+        (
+            {"target": {"numerics": "int8"}, "techniques": ["QuantizationAware"]},
+            "a technique as str",
+        ),
     ],
 )
 def test_bad_recipes_name_what_is_wrong(record, message):
@@ -85,5 +96,5 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content):
 
 
 def test_an_unknown_technique_in_json_is_refused():
-    with pytest.raises(SettingError, match="the technique 'Prune'; expected .*MagnitudePruning"):
+    with pytest.raises(SettingError, match=r"the technique 'Prune'; expected .*MagnitudePruning"):
         technique_from_dict({"technique": "Prune"})

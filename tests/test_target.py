@@ -24,7 +24,10 @@ def test_defaults(target, io, integer_only):
     ("settings", "message"),
     [
         ({"numerics": "int4"}, "numerics='int4'; expected 'int8' is nearest"),
-        ({"numerics": "float16", "input_type": "int8"}, "input_type='int8' with numerics='float16'"),
+        (
+            {"numerics": "float16", "input_type": "int8"},
+            "input_type='int8' with numerics='float16'",
+        ),
         ({"numerics": "int8", "output_type": "int16"}, "expected one of int8, uint8, float32"),
         ({"numerics": "int8", "max_bytes": -1}, "max_bytes=-1; expected a budget of at least 0"),
         ({"numerics": "int8", "max_accuracy_drop": "1 %"}, "max_accuracy_drop='1 %'"),

@@ -49,7 +49,7 @@ _HOMES = {
     **TECHNIQUES,
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are listed above
+__all__ = sorted(_HOMES)
 
 __version__ = importlib.metadata.version("tfopt")
 

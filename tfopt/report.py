@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
+from tfopt.tables import Table, markdown_table, text_table
 from tfopt.technique import Skipped
 
 
@@ -151,7 +153,8 @@ class Report:
             return "No budget was set."
         broken = [budget for budget in self.budgets if not budget.kept]
         told = "; ".join(
-            f"{budget.name} {budget.limit:g}: {budget.measured}" for budget in broken or self.budgets
+            f"{budget.name} {budget.limit:g}: {budget.measured}"
+            for budget in broken or self.budgets
         )
         return f"{'BUDGET BROKEN' if broken else 'Budgets kept'}: {told}."
 
@@ -159,7 +162,7 @@ class Report:
         """Each step after the first, against the step before it and against the baseline."""
         return tuple(
             (Change.between(step, before), Change.between(step, self.steps[0]))
-            for before, step in zip(self.steps, self.steps[1:], strict=False)
+            for before, step in itertools.pairwise(self.steps)
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -222,13 +225,12 @@ class Report:
         return self.to_table()
 
 
-_NOTES = (
-    "Every row is a `.tflite` run in the interpreter. The metric stands with its 95 % confidence "
-    "interval, on all validation samples; the test set is used for the first and the last row only. "
-    "Agreement is with the baseline's outputs. Latency is one sample on one thread of the machine "
-    "named below; its ratios come from runs in turns. Unique weights: the largest number of distinct "
-    "values among weights that share a scale."
-)
+_NOTES = """\
+Every row is a `.tflite` run in the interpreter. The metric stands with its 95 % confidence interval,
+on all validation samples; the test set is used for the first and the last row only. Agreement is
+with the baseline's outputs. Latency is one sample on one thread of the machine named below; its
+ratios come from runs in turns. Unique weights: the largest number of distinct values among weights
+that share a scale."""
 
 
 def _step(row: dict[str, Any]) -> Step:
@@ -244,9 +246,6 @@ def _step(row: dict[str, Any]) -> Step:
             "warnings": tuple(row["warnings"]),
         }
     )
-
-
-Table = tuple[list[str], list[list[str]]]
 
 
 def _measured(report: Report) -> Table:
@@ -286,7 +285,13 @@ def _structure(report: Report) -> Table:
 
 def _changed(report: Report) -> Table:
     """Header and cells of the changes, against the step before and against the baseline."""
-    header = ["change against step before / baseline", report.metric, "bytes", "deflated", "latency"]
+    header = [
+        "change against step before / baseline",
+        report.metric,
+        "bytes",
+        "deflated",
+        "latency",
+    ]
     return header, [
         [
             step.name,
@@ -321,35 +326,3 @@ def _left_alone(step: Step) -> list[str]:
 def _score(score: Score | None) -> str:
     """A metric with its interval, or a dash where it was not measured."""
     return "-" if score is None else f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, the first column to the left and the others to the right.
-
-    Example:
-        >>> print(markdown_table(["step", "bytes"], [["a|b", "10"]]))
-        | step | bytes |
-        | :--- | ---: |
-        | a\\|b | 10 |
-    """
-    lines = [header, [":---"] + ["---:"] * (len(header) - 1)]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*lines, *escaped])
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in plain text, columns aligned, two spaces between.
-
-    Example:
-        >>> print(text_table(["step", "bytes"], [["baseline", "10"]]))
-        step      bytes
-        baseline     10
-    """
-    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [header, *rows]
-    )

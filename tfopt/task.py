@@ -99,8 +99,13 @@ class Task:
     def digits(cls, *, batch_size: int = 32, seed: int = 0) -> Task:
         loaded = datasets.digits()
         return cls(
-            train=loaded.train, validation=loaded.validation, test=loaded.test,
-            class_names=loaded.class_names, loss=_CLASSIFICATION, batch_size=batch_size, seed=seed,
+            train=loaded.train,
+            validation=loaded.validation,
+            test=loaded.test,
+            class_names=loaded.class_names,
+            loss=_CLASSIFICATION,
+            batch_size=batch_size,
+            seed=seed,
             source={"kind": "digits", "batch_size": batch_size, "seed": seed},
         )
 
@@ -119,6 +124,7 @@ class Task:
 
     def fingerprint(self) -> str:
         import hashlib
+
         whole = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
             whole.update((split.fingerprint() if split else "none").encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -108,7 +109,7 @@ def check_order(techniques: Sequence[Technique]) -> None:
     Raises:
         SettingError: A technique follows one of a later stage; the order that works is given.
     """
-    for before, after in zip(techniques, techniques[1:], strict=False):
+    for before, after in itertools.pairwise(techniques):
         if after.stage < before.stage:
             works = sorted(techniques, key=lambda technique: technique.stage)
             raise SettingError(

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 
-def check_technique(
-    technique: Technique, model: tf_keras.Model, *, task: Task
-) -> tf_keras.Model:
+def check_technique(technique: Technique, model: tf_keras.Model, *, task: Task) -> tf_keras.Model:
     """Applies a technique and checks everything a technique promises.
 
     The input is left as it was; every layer is touched or listed with a reason; inputs and outputs
@@ -61,7 +59,9 @@ def check_technique(
         _require(ours == theirs, f"the {side} changed from {theirs} to {ours}")
     _check_wrappers(technique, optimized)
     again = technique.apply(clone(model), task)
-    _require(_same(optimized.get_weights(), again.get_weights()), "the same seed gave other weights")
+    _require(
+        _same(optimized.get_weights(), again.get_weights()), "the same seed gave other weights"
+    )
     lost = facts.lost_gains(facts.measure(model), facts.measure(optimized))
     _require(not lost, f"earlier gains were lost: {'; '.join(lost)}")
     convert(optimized, task=task, target=Target.float32())

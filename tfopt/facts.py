@@ -1,0 +1,272 @@
+"""What is true of a model, measured from its weights and never carried beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfopt.keras_gate import tf_keras
+
+# The attributes in which Keras' layers keep what they multiply or look up. Biases, batch-norm
+# scales and the like are few and matter much: no technique gains anything from touching them.
+_KERNEL_ATTRIBUTES = (
+    "kernel",
+    "recurrent_kernel",
+    "depthwise_kernel",
+    "pointwise_kernel",
+    "embeddings",
+)
+# A kernel counts as clustered with this many values at most: what an 8-bit lookup table holds.
+_MOST_CLUSTERS = 256
+_SPARSE_FROM = 0.1
+_SPARSITY_TOLERANCE = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelFacts:
+    """What is true of one kernel.
+
+    Args:
+        layer: The layer's name as the user knows it, a training wrapper's prefix left out.
+        kernel: The key `kernels` gives it, such as `kernel` or `cell.recurrent_kernel`.
+        shape: The kernel's shape.
+        sparsity: Share of weights that are exactly zero, 0 to 1.
+        unique: Number of different values, zero included.
+        channel_unique: The same within an output channel (the last axis): the largest over them.
+    """
+
+    layer: str
+    kernel: str
+    shape: tuple[int, ...]
+    sparsity: float
+    unique: int
+    channel_unique: int
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the weights share few values, far fewer than there are weights to share them."""
+        return self._few(self.unique, math.prod(self.shape))
+
+    @property
+    def clustered_per_channel(self) -> bool:
+        """Whether the weights of each output channel share few values."""
+        return self._few(self.channel_unique, math.prod(self.shape[:-1]))
+
+    def _few(self, unique: int, weights: int) -> bool:
+        """Whether so many values are few, zeros (which pruning makes too) left out of the count."""
+        nonzero = weights * (1 - self.sparsity)
+        return 0 < unique - (self.sparsity > 0) <= nonzero / 2 and unique <= _MOST_CLUSTERS
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """What is true of a model.
+
+    Args:
+        kernels: One record for each kernel, in the order of the layers.
+        parameters: Number of weights, what training wrappers add left out.
+        fake_quantized: Whether a layer simulates quantization (quantization-aware training).
+    """
+
+    kernels: tuple[KernelFacts, ...]
+    parameters: int
+    fake_quantized: bool
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros over all kernels, 0 to 1."""
+        sizes = [math.prod(kernel.shape) for kernel in self.kernels]
+        zeros = sum(
+            size * kernel.sparsity for size, kernel in zip(sizes, self.kernels, strict=True)
+        )
+        return zeros / sum(sizes) if sizes else 0.0
+
+    @property
+    def unique_weights(self) -> int:
+        """Different values in the kernel that has most of them."""
+        return max((kernel.unique for kernel in self.kernels), default=0)
+
+
+def kernels(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
+    """Returns the kernels of a layer that are worth optimizing, whatever wraps or nests them.
+
+    Seen through are TimeDistributed, Bidirectional, recurrent cells, MultiHeadAttention, custom
+    layers made of Keras layers, and TF-MOT's pruning, clustering and quantization wrappers.
+
+    Args:
+        layer: A built layer.
+
+    Returns:
+        The variables. A key is the way to one by attribute names: `kernel`, `depthwise_kernel`,
+        `cell.recurrent_kernel`, `forward_layer.cell.kernel`, `query_dense.kernel`. Empty for a
+        layer that has none, or that is not built.
+
+    Example:
+        >>> model = tf_keras.Sequential([tf_keras.layers.LSTM(3, input_shape=(5, 2))])
+        >>> {key: tuple(kernel.shape) for key, kernel in kernels(model.layers[0]).items()}
+        {'cell.kernel': (2, 12), 'cell.recurrent_kernel': (3, 12)}
+    """
+    found: dict[str, tf.Variable] = {}
+    seen: set[int] = set()
+    for key, variable in _walk(unwrapped(layer), "", replaced=_replaced_kernels(layer)):
+        if id(variable) not in seen:
+            seen.add(id(variable))
+            found[key] = variable
+    return found
+
+
+def unwrapped(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+    """Returns the user's own layer inside a TF-MOT wrapper, or the layer itself."""
+    while _is_training_wrapper(layer):
+        layer = layer.layer
+    return layer
+
+
+def is_fake_quantized(model: tf_keras.Model) -> bool:
+    """Returns whether a layer of the model simulates quantization."""
+    names = {base.__name__ for layer in _layers(model) for base in type(layer).__mro__}
+    return bool(names & {"QuantizeWrapper", "QuantizeLayer"})
+
+
+def measure(model: tf_keras.Model) -> ModelFacts:
+    """Measures a model's kernels.
+
+    Args:
+        model: A built tf_keras model, wrapped for training or not.
+
+    Returns:
+        The facts; layers bear the names the user gave them.
+
+    Example:
+        >>> model = tf_keras.Sequential([tf_keras.layers.Dense(2, name="top", input_shape=(2,))])
+        >>> model.layers[0].kernel.assign([[0.0, 1.0], [1.0, 1.0]])  # doctest: +ELLIPSIS
+        <tf.Variable ...
+        >>> facts = measure(model)
+        >>> facts.sparsity, facts.unique_weights, facts.parameters
+        (0.25, 2, 6)
+    """
+    records = tuple(
+        _kernel_facts(unwrapped(layer).name, key, variable.numpy())
+        for layer in _layers(model)
+        for key, variable in kernels(layer).items()
+    )
+    weights = {id(weight): weight for layer in _layers(model) for weight in _own_weights(layer)}
+    parameters = sum(math.prod(weight.shape) for weight in weights.values())
+    return ModelFacts(records, parameters, is_fake_quantized(model))
+
+
+def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
+    """Compares two models kernel by kernel: what had an earlier step gained that is gone?
+
+    Args:
+        before: The model as a step found it.
+        after: The model as the step left it.
+
+    Returns:
+        A sentence for each kernel that had at least 10 % zeros and lost more than 1 % of its
+        weights to other values, or whose weights shared few values and no longer do (one more
+        value, such as a new zero, is no loss). Empty if nothing was lost. Kernels that are only in
+        one of the models are not compared.
+
+    Example:
+        >>> def model(sparsity):
+        ...     return ModelFacts((KernelFacts("conv", "kernel", (9, 9), sparsity, 50, 5),), 81, False)
+        >>> lost_gains(model(0.5), model(0.0))
+        ['the sparsity of conv (kernel) fell from 0.500 to 0.000']
+    """
+    now = {(kernel.layer, kernel.kernel): kernel for kernel in after.kernels}
+    lost = []
+    for old in before.kernels:
+        new = now.get((old.layer, old.kernel))
+        if new is None:
+            continue
+        where = f"{old.layer} ({old.kernel})"
+        if old.sparsity >= _SPARSE_FROM and new.sparsity < old.sparsity - _SPARSITY_TOLERANCE:
+            lost.append(
+                f"the sparsity of {where} fell from {old.sparsity:.3f} to {new.sparsity:.3f}"
+            )
+        if old.clustered and new.unique > old.unique + 1:
+            lost.append(f"{where} had {old.unique:,} different weights and now has {new.unique:,}")
+        elif old.clustered_per_channel and new.channel_unique > old.channel_unique + 1:
+            lost.append(
+                f"{where} had {old.channel_unique:,} different weights in a channel and now has "
+                f"{new.channel_unique:,}"
+            )
+    return lost
+
+
+def _kernel_facts(layer: str, key: str, value: np.ndarray) -> KernelFacts:
+    """Counts zeros and different values."""
+    channels = np.sort(value.reshape(-1, value.shape[-1]), axis=0)
+    changes = (channels[1:] != channels[:-1]).sum(axis=0)
+    return KernelFacts(
+        layer=layer,
+        kernel=key,
+        shape=tuple(value.shape),
+        sparsity=float(np.mean(value == 0)),
+        unique=len(np.unique(value)),
+        channel_unique=int(changes.max()) + 1,
+    )
+
+
+def _layers(model: tf_keras.Model) -> Iterator[tf_keras.layers.Layer]:
+    """The layers of a model, those of nested models in their place."""
+    for layer in model.layers:
+        if isinstance(layer, tf_keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def _is_training_wrapper(layer: tf_keras.layers.Layer) -> bool:
+    """Whether a layer is one of TF-MOT's wrappers, known by name so as not to import TF-MOT."""
+    names = {base.__name__ for base in type(layer).__mro__}
+    return bool(names & {"PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"})
+
+
+def _replaced_kernels(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
+    """The variables whose place in the layer a wrapper gave to a tensor, such as a quantized one."""
+    replaced: list[tf.Variable] = []
+    while _is_training_wrapper(layer):
+        replaced += [variable for variable, *_ in getattr(layer, "_weight_vars", [])]
+        replaced += getattr(layer, "original_clusterable_weights", {}).values()
+        layer = layer.layer
+    return replaced
+
+
+def _walk(
+    layer: tf_keras.layers.Layer, path: str, *, replaced: list[tf.Variable]
+) -> Iterator[tuple[str, tf.Variable]]:
+    """The kernels of a layer and of the layers in it, each with the way to it."""
+    for attribute in _KERNEL_ATTRIBUTES:
+        value = getattr(layer, attribute, None)
+        if value is None or callable(value):
+            continue
+        if not hasattr(value, "assign"):
+            value = next((v for v in replaced if _last_name(v) == attribute), None)
+        if value is not None:
+            replaced = [variable for variable in replaced if variable is not value]
+            yield path + attribute, value
+    for name, part in _parts(layer):
+        yield from _walk(part, f"{path}{name}.", replaced=replaced)
+
+
+def _parts(layer: tf_keras.layers.Layer) -> Iterator[tuple[str, tf_keras.layers.Layer]]:
+    """The layers a layer is made of, each with the attribute that holds it."""
+    names = {id(value): name.lstrip("_") for name, value in vars(layer).items()}
+    for index, part in enumerate(layer._flatten_layers(recursive=False, include_self=False)):
+        yield names.get(id(part), f"layers[{index}]"), part
+
+
+def _last_name(variable: tf.Variable) -> str:
+    """`kernel` for a variable named `block/conv/kernel:0`."""
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def _own_weights(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
+    """The weights of the user's own layer: no mask, centroid or quantization range."""
+    return [*unwrapped(layer).weights, *_replaced_kernels(layer)]

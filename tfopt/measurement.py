@@ -1,0 +1,149 @@
+"""Converts and measures the model of each step, and makes the report of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tfopt.measure.cost import Latency, benchmark_interleaved
+from tfopt.measure.quality import Quality, agreement, evaluate
+from tfopt.report import Budget, Report, Score, Step
+from tfopt.target import Target
+from tfopt.technique import Selection
+from tfopt.tflite.convert import convert
+from tfopt.tflite.inspect import inspect
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    from tfopt.task import Task
+
+_NOTHING = Selection(touched=(), skipped=())
+
+
+@dataclasses.dataclass
+class _Row:
+    """What is known of a step before the latencies are measured together."""
+
+    name: str
+    tflite: bytes
+    target: Target
+    quality: Quality
+    seconds: float
+    selection: Selection
+    settings: str
+
+
+class Measurements:
+    """Converts and measures each step; the latencies of all of them in turns, at the end."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._rows: list[_Row] = []
+        self._clock = time.perf_counter()
+
+    @property
+    def files(self) -> list[bytes]:
+        """The `.tflite` of each step."""
+        return [row.tflite for row in self._rows]
+
+    def add(
+        self,
+        name: str,
+        model: tf_keras.Model,
+        target: Target,
+        selection: Selection = _NOTHING,
+        settings: str = "",
+    ) -> None:
+        """Adds a row: the model as a file for the target, its metric on the validation data."""
+        tflite = convert(model, task=self._task, target=target)
+        quality = evaluate(tflite, task=self._task, split="validation")
+        now = time.perf_counter()
+        seconds, self._clock = now - self._clock, now
+        self._rows.append(_Row(name, tflite, target, quality, seconds, selection, settings))
+
+    def report(self, target: Target) -> Report:
+        """Measures latencies and the test set, and judges the budgets."""
+        latencies = benchmark_interleaved(self.files)
+        tests = {}
+        if self._task.test is not None:
+            for index in (0, len(self._rows) - 1):
+                tflite = self._rows[index].tflite
+                tests[index] = _score(evaluate(tflite, task=self._task, split="test"))
+        steps = tuple(
+            self._step(row, latency, tests.get(index))
+            for index, (row, latency) in enumerate(zip(self._rows, latencies, strict=True))
+        )
+        higher_is_better = self._rows[0].quality.higher_is_better
+        return Report(
+            metric=self._rows[0].quality.metric,
+            higher_is_better=higher_is_better,
+            steps=steps,
+            budgets=_budgets(target, steps, higher_is_better),
+            environment=environment(),
+        )
+
+    def _step(self, row: _Row, latency: Latency, test: Score | None) -> Step:
+        """A finished row of the report."""
+        inspection = inspect(row.tflite)
+        return Step(
+            name=row.name,
+            numerics=row.target.numerics,
+            validation=_score(row.quality),
+            test=test,
+            agreement=agreement(row.quality.outputs, self._rows[0].quality.outputs),
+            bytes=inspection.bytes,
+            deflated_bytes=inspection.deflated_bytes,
+            latency_ms=latency.median_ms,
+            latency_p10_ms=latency.p10_ms,
+            latency_p90_ms=latency.p90_ms,
+            macs=inspection.macs,
+            parameters=inspection.parameters,
+            sparsity=inspection.sparsity,
+            unique_weights=inspection.unique_weights,
+            seconds=row.seconds,
+            settings=row.settings,
+            touched=row.selection.touched,
+            skipped=row.selection.skipped,
+            warnings=tuple(map(str, inspection.float_ops)) if row.target.integer_only else (),
+        )
+
+
+def _score(quality: Quality) -> Score:
+    """A quality as the report keeps it: without the outputs."""
+    return Score(quality.value, quality.low, quality.high, quality.samples)
+
+
+def _budgets(target: Target, steps: Sequence[Step], higher_is_better: bool) -> tuple[Budget, ...]:
+    """Each budget of the target against the last row."""
+    baseline, last = steps[0], steps[-1]
+    spent = []
+    if target.max_accuracy_drop is not None:
+        split = "validation" if last.test is None else "test"
+        before = baseline.validation if baseline.test is None else baseline.test
+        after = last.validation if last.test is None else last.test
+        drop = (before.value - after.value) * (1 if higher_is_better else -1)
+        told = f"{drop:+.4f} on {after.samples:,} {split} samples"
+        spent.append(Budget("max_accuracy_drop", target.max_accuracy_drop, drop, told))
+    if target.max_bytes is not None:
+        told = f"{last.bytes:,} bytes"
+        spent.append(Budget("max_bytes", target.max_bytes, last.bytes, told))
+    if target.max_latency_ms is not None:
+        told = f"{last.latency_ms:.3g} ms on one thread of this machine"
+        spent.append(Budget("max_latency_ms", target.max_latency_ms, last.latency_ms, told))
+    return tuple(spent)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for whoever reads the figures later."""
+    packages = ("tfopt", "tensorflow", "tf-keras", "tensorflow-model-optimization")
+    versions = {
+        name: importlib.metadata.version(name) for name in (*packages, "ai-edge-litert", "numpy")
+    }
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    return {**versions, "python": platform.python_version(), "machine": machine}

@@ -1,0 +1,81 @@
+"""Which layers a technique touches, by name, then by class, and why it leaves the others alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tfopt.errors import SettingError, nearest
+from tfopt.technique import Selection, Skipped
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    ReasonToSkip = Callable[[tf_keras.layers.Layer], str | None]
+
+
+def select(
+    model: tf_keras.Model,
+    reason_to_skip: ReasonToSkip,
+    *,
+    only: tuple[str, ...] | None = None,
+    skip: tuple[str, ...] = (),
+) -> Selection:
+    """Sorts every layer of a model but its inputs into touched and skipped, nothing silently.
+
+    Args:
+        model: A functional model.
+        reason_to_skip: Says of a layer why the technique leaves it alone, None if it does not.
+        only: Names or class names of the layers that may be touched; None for all.
+        skip: Names or class names of the layers that may not.
+
+    Returns:
+        The layers, in the model's order.
+
+    Raises:
+        SettingError: A name in `only` or `skip` is no layer's and no layer's class.
+
+    Example:
+        >>> from tfopt.keras_gate import tf_keras
+        >>> layers = [tf_keras.layers.Dense(3, name="hidden"), tf_keras.layers.Dense(2, name="top")]
+        >>> model = tf_keras.Sequential([tf_keras.Input((4,)), *layers])
+        >>> selection = select(model, lambda layer: None, skip=("top",))
+        >>> selection.touched, selection.skipped[0].reason
+        (('hidden',), "named in skip=('top',)")
+    """
+    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
+    known = {name for layer in layers for name in _names(layer)}
+    for setting, names in (("only", only or ()), ("skip", skip)):
+        for name in names:
+            if name not in known:
+                raise SettingError(
+                    received=f"{setting}={names!r}, and the model has no layer {name!r}",
+                    expected=f"names or class names of its layers ({nearest(name, known)})",
+                    fix=f"correct {setting}, or leave it out for all layers",
+                )
+
+    touched: list[str] = []
+    skipped: list[Skipped] = []
+    for layer in layers:
+        reason = _reason_by_name(layer, only, skip) or reason_to_skip(layer)
+        if reason is None:
+            touched.append(layer.name)
+        else:
+            skipped.append(Skipped(layer.name, type(layer).__name__, reason))
+    return Selection(tuple(touched), tuple(skipped))
+
+
+def _names(layer: tf_keras.layers.Layer) -> tuple[str, str]:
+    """What a layer may be called in `only` and `skip`."""
+    return layer.name, type(layer).__name__
+
+
+def _reason_by_name(
+    layer: tf_keras.layers.Layer, only: tuple[str, ...] | None, skip: tuple[str, ...]
+) -> str | None:
+    """Why the user's own choice leaves a layer out."""
+    if any(name in skip for name in _names(layer)):
+        return f"named in skip={skip!r}"
+    if only is not None and not any(name in only for name in _names(layer)):
+        return f"not named in only={only!r}"
+    return None

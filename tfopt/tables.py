@@ -1,0 +1,37 @@
+"""Tables as text: what every view of figures draws with."""
+
+from __future__ import annotations
+
+Table = tuple[list[str], list[list[str]]]  # header, rows
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    r"""A Markdown table, the first column to the left and the others to the right.
+
+    Example:
+        >>> print(markdown_table(["step", "bytes"], [["a|b", "10"]]))
+        | step | bytes |
+        | :--- | ---: |
+        | a\|b | 10 |
+    """
+    lines = [header, [":---"] + ["---:"] * (len(header) - 1)]
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*lines, *escaped])
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in plain text, columns aligned, two spaces between.
+
+    Example:
+        >>> print(text_table(["step", "bytes"], [["baseline", "10"]]))
+        step      bytes
+        baseline     10
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [header, *rows]
+    )
