@@ -27,7 +27,7 @@ def load_or_train(task: tfopt.Task, *, epochs: float, cache: str | Path) -> tf_k
     file = Path(cache) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.keras"
     if file.exists():
         return tfopt.load_model(file)
-    fine_tune(model, task, epochs=epochs, learning_rate=2e-3)
+    fine_tune(model, task, epochs=epochs, learning_rate=5e-3)
     file.parent.mkdir(parents=True, exist_ok=True)
     tfopt.save_model(model, file)
     return model
@@ -71,7 +71,7 @@ def _conv(
     """Convolution, batch norm, and ReLU unless told otherwise."""
     options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
     x = layers.Conv2D(filters, size, strides, name=f"{name}_conv", **options)(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if activation else x
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import baselines
 from absl import flags
 
 import tfopt
 from tfopt import flags as shared
+from tfopt.commands import import_tensorflow
+
+import_tensorflow()  # quietly, and before anything else imports it
+
+import baselines  # noqa: E402
 
 MODEL = flags.DEFINE_string(
     "model", None, "Path of a trained Keras model; without it a small baseline is trained."
 )
-BASELINE_EPOCHS = flags.DEFINE_float("baseline_epochs", 12, "Epochs to train the baseline.")
+BASELINE_EPOCHS = flags.DEFINE_float("baseline_epochs", 20, "Epochs to train the baseline.")
 EPOCHS = flags.DEFINE_float("epochs", 3, "Epochs of fine-tuning for each step.")
 SPARSITY = flags.DEFINE_float("sparsity", 0.5, "Share of the weights pruning removes, 0 to 1.")
 CLUSTERS = flags.DEFINE_integer("clusters", 16, "Distinct weights a layer keeps in clustering.")

@@ -18,6 +18,8 @@ if [ "$(cat .venv/.installed"${1:-}" 2>/dev/null)" != "$wanted" ]; then
   fi
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   echo "Installing tfopt and what it needs into .venv (about two minutes) ..."
+  # The pip that comes with Python 3.10 tries versions for an hour before it finds some that agree.
+  .venv/bin/python -m pip install --quiet --upgrade pip
   .venv/bin/python -m pip install --quiet --editable ".$extra"
   echo "$wanted" > ".venv/.installed${1:-}"
 fi

@@ -22,6 +22,7 @@ _KERNEL_ATTRIBUTES = (
 )
 # A kernel counts as clustered with this many values at most: what an 8-bit lookup table holds.
 _MOST_CLUSTERS = 256
+_SAMPLE = 2**16
 _SPARSE_FROM = 0.1
 _SPARSITY_TOLERANCE = 0.01
 
@@ -59,7 +60,7 @@ class KernelFacts:
     def _few(self, unique: int, weights: int) -> bool:
         """Whether so many values are few, zeros (which pruning makes too) left out of the count."""
         nonzero = weights * (1 - self.sparsity)
-        return 0 < unique - (self.sparsity > 0) <= nonzero / 2 and unique <= _MOST_CLUSTERS
+        return 1 < unique - (self.sparsity > 0) <= nonzero / 2 and unique <= _MOST_CLUSTERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +120,12 @@ def kernels(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
     return found
 
 
+def trainable_kernels(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
+    """Returns those of a layer's `kernels` that are not frozen."""
+    trained = {id(weight) for weight in layer.trainable_weights}
+    return {key: kernel for key, kernel in kernels(layer).items() if id(kernel) in trained}
+
+
 def unwrapped(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
     """Returns the user's own layer inside a TF-MOT wrapper, or the layer itself."""
     while _is_training_wrapper(layer):
@@ -128,8 +135,24 @@ def unwrapped(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
 
 def is_fake_quantized(model: tf_keras.Model) -> bool:
     """Returns whether a layer of the model simulates quantization."""
-    names = {base.__name__ for layer in _layers(model) for base in type(layer).__mro__}
-    return bool(names & {"QuantizeWrapper", "QuantizeLayer"})
+    kinds = {"QuantizeWrapper", "QuantizeLayer"}
+    return any(_base_names(layer) & kinds for layer in _layers(model))
+
+
+def clustered_layers(model: tf_keras.Model) -> list[str]:
+    """Returns the names of the layers whose trainable kernels share few values.
+
+    Quicker than `measure`, since a part of a large kernel is enough to tell.
+    """
+    names = []
+    for layer in _layers(model):
+        for key, variable in trainable_kernels(layer).items():
+            channels = variable.shape[-1]
+            rows = tf.reshape(variable, [-1, channels])[: math.ceil(_SAMPLE / channels)]
+            kernel = _kernel_facts(unwrapped(layer).name, key, rows.numpy())
+            if kernel.clustered or kernel.clustered_per_channel:
+                names.append(kernel.layer)
+    return list(dict.fromkeys(names))
 
 
 def measure(model: tf_keras.Model) -> ModelFacts:
@@ -224,8 +247,12 @@ def _layers(model: tf_keras.Model) -> Iterator[tf_keras.layers.Layer]:
 
 def _is_training_wrapper(layer: tf_keras.layers.Layer) -> bool:
     """Whether a layer is one of TF-MOT's wrappers, known by name so as not to import TF-MOT."""
-    names = {base.__name__ for base in type(layer).__mro__}
-    return bool(names & {"PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"})
+    return bool(_base_names(layer) & {"PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"})
+
+
+def _base_names(layer: tf_keras.layers.Layer) -> set[str]:
+    """The names of a layer's class and of those it derives from."""
+    return {base.__name__ for base in type(layer).__mro__}
 
 
 def _replaced_kernels(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
@@ -269,4 +296,6 @@ def _last_name(variable: tf.Variable) -> str:
 
 def _own_weights(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
     """The weights of the user's own layer: no mask, centroid or quantization range."""
+    if "QuantizeLayer" in _base_names(layer):
+        return []
     return [*unwrapped(layer).weights, *_replaced_kernels(layer)]

@@ -1,16 +1,23 @@
-"""The one place that chooses a Keras: `tf_keras` and TF-MOT, without touching the user's own."""
+"""The one place that chooses a Keras: any model becomes a tf_keras one, read, copied and written.
+
+TF-MOT works on tf_keras alone, and changes which Keras the user's own `tf.keras` is. Every other
+module takes both from here: `from tfopt.keras_gate import tf_keras, tfmot`.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import tf_keras
 
 from tfopt.errors import ModelError
+from tfopt.keras2 import files as model_files
+from tfopt.keras2 import flatten, stack
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow_model_optimization as tfmot
 
 __all__ = ["clone", "load_model", "save_model", "tf_keras", "tfmot"]
@@ -19,47 +26,105 @@ __all__ = ["clone", "load_model", "save_model", "tf_keras", "tfmot"]
 def __getattr__(name: str) -> Any:
     """Imports TF-MOT when it is first asked for."""
     if name == "tfmot":
-        globals()["tfmot"] = _import_tfmot()
-        return globals()["tfmot"]
+        globals()[name] = stack.tfmot()
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _import_tfmot() -> Any:
-    """Imports TF-MOT with the user's `tf.keras` and environment as they were.
+def load_model(
+    model: str | os.PathLike[str] | keras.Model | tf_keras.Model,
+) -> tf_keras.Model:
+    """Returns any Keras model as a tf_keras functional one, which is what tfopt works on.
 
-    TF-MOT sets TF_USE_LEGACY_KERAS for the whole process, and resolves `tf.keras` and
-    `tf.compat.v1.keras`, which from then on are Keras 2 for everyone: so it is shown tf_keras in
-    their place while it is imported.
+    The result is new: the model given, its weights, optimizer and compile state are left as they
+    were. Nested models are dissolved into their layers (`conv` of `backbone` becomes
+    `backbone_conv`), shared layers stay shared, frozen ones frozen. A Keras 3 model is rebuilt layer
+    by layer, and both are shown to give the same outputs on random inputs.
+
+    Args:
+        model: A `.keras` or `.h5` file that Keras 3 or tf_keras wrote, a SavedModel directory that
+            tf_keras wrote, a Keras 3 model or a tf_keras model; Sequential, functional, or
+            subclassed if its `call` can be traced into layers.
+
+    Returns:
+        A built, uncompiled model that computes in 32-bit floating point.
+
+    Raises:
+        ModelError: There is no such file, it holds no model that can be read, the model cannot be
+            traced, or a layer cannot be translated.
+
+    Example:
+        >>> import keras
+        >>> inner = keras.Sequential([keras.layers.Dense(4, name="dense")], name="inner")
+        >>> model = load_model(keras.Sequential([keras.Input((2,), name="x"), inner]))
+        >>> [layer.name for layer in model.layers]
+        ['x', 'inner_dense']
     """
-    import tensorflow as tf
-    from tf_keras.api._v1 import keras as tf_keras_v1
-
-    with (
-        mock.patch.dict(os.environ),
-        mock.patch.object(tf, "keras", tf_keras),
-        mock.patch.object(tf.compat.v1, "keras", tf_keras_v1),
-    ):
-        import tensorflow_model_optimization
-    return tensorflow_model_optimization
+    given: Any = model
+    if isinstance(given, str | os.PathLike):
+        given = model_files.read(Path(given))
+    if isinstance(given, tf_keras.Model):
+        return flatten.flatten(given)
+    return _from_keras3(given)
 
 
-def load_model(model: Any) -> Any:
-    if not isinstance(model, tf_keras.Model):
-        raise ModelError(received=repr(model), expected="a tf_keras model", fix="being built")
-    return clone(model)
+def _from_keras3(model: Any) -> tf_keras.Model:
+    import keras
+
+    from tfopt.keras3 import proof, translation
+
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            received=f"an object of type {type(model).__module__}.{type(model).__qualname__}",
+            expected="a path, a Keras 3 model or a tf_keras model",
+            fix="pass the model itself, or the path of the file it was saved to",
+        )
+    translated = translation.translate_model(model)
+    proof.prove(model, translated)
+    return translated.model
 
 
-def clone(model: Any) -> Any:
-    tfmot = _import_tfmot()
-    with tfmot.quantization.keras.quantize_scope():
-        copy = tf_keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    for old, new in zip(model._flatten_layers(), copy._flatten_layers(), strict=True):
-        new.trainable = old.trainable
-        if isinstance(new, tf_keras.layers.Normalization):
-            new.finalize_state()
-    return copy
+def clone(model: tf_keras.Model) -> tf_keras.Model:
+    """Returns a copy that shares nothing with the model: TF-MOT changes what it is given.
+
+    Args:
+        model: A functional or Sequential tf_keras model, wrapped by TF-MOT or not.
+
+    Returns:
+        A functional model with the same structure, layer names, weights, statistics and trainable
+        flags, built and uncompiled.
+
+    Raises:
+        ModelError: The model is subclassed, or a layer cannot be rebuilt from its configuration.
+
+    Example:
+        >>> model = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(2,))])
+        >>> copy = clone(model)
+        >>> bool((copy.get_weights()[0] == model.get_weights()[0]).all())
+        True
+    """
+    return flatten.copy(model)
 
 
-def save_model(model: Any, path: str | os.PathLike[str]) -> None:
-    model.save(path)
+def save_model(model: tf_keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes a model, wrapped by TF-MOT or not, so that `load_model` brings it back.
+
+    A file is written whole or not at all. One of a model without wrappers can be read by tf_keras
+    too.
+
+    Args:
+        model: A functional tf_keras model. Optimizer and compile state are not written.
+        path: Where: `.keras` or `.h5` for a file, no suffix for a SavedModel directory.
+
+    Raises:
+        ModelError: The suffix is another one, or the model cannot be stored.
+        OutputExistsError: The SavedModel's directory is there already.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "model.keras"
+        >>> save_model(tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(2,))]), path)
+        >>> load_model(path).output_shape
+        (None, 1)
+    """
+    model_files.write(clone(model), Path(path))

@@ -10,13 +10,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt import facts, training
-from tfopt.errors import SettingError
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
-from tfopt.technique import Technique
+from tfopt.selection import select
+from tfopt.technique import Selection, Skipped, Technique
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
     from tfopt.task import Task
+
+ORDER = "prune first, then cluster, then train quantization-aware"
+_FROZEN = "frozen (trainable=False)"
 
 AnyModel = str | os.PathLike[str] | Any
 """What `load_model` takes: a path, a Keras 3 model or a tf_keras model."""
@@ -133,23 +137,126 @@ class FineTuned(Technique, abc.ABC):
         return False
 
 
-def reason_without_kernel(layer: tf_keras.layers.Layer) -> str | None:
-    """Says why a technique that works on kernels must leave a layer alone, None if it need not."""
-    inner = facts.unwrapped(layer)
-    kernels = facts.kernels(layer)
-    if not type(inner).__module__.startswith("tf_keras."):
-        return "a custom layer, of which tfopt does not know how it uses its weights"
-    if not kernels:
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel a technique may change.
+
+    Args:
+        layer: The layer that has it.
+        key: Its key in `facts.kernels`.
+        variable: The weights.
+    """
+
+    layer: tf_keras.layers.Layer
+    key: str
+    variable: Any
+
+    @property
+    def name(self) -> str:
+        """The kernel in words: `conv (kernel)`."""
+        return f"{self.layer.name} ({self.key})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelTechnique(FineTuned, abc.ABC):
+    """A fine-tuned technique that changes the values of kernels, in whatever layer they are.
+
+    A layer with several kernels is touched if one of them is, and each other one is listed as
+    skipped, by `name` of `Kernel`.
+    """
+
+    @abc.abstractmethod
+    def reason_to_skip(self, kernel: Kernel) -> str | None:
+        """Says why a kernel that could be trained is left alone, None if it is not."""
+
+    @abc.abstractmethod
+    def check_order(self, model: tf_keras.Model) -> None:
+        """Refuses a model that an earlier technique left in a state this one would undo.
+
+        Raises:
+            TechniqueError: With the order that works.
+        """
+
+    def select(self, model: tf_keras.Model) -> Selection:
+        """Says which layers would be touched, and why the others would not.
+
+        Raises:
+            SettingError: `only` or `skip` names a layer that is not there.
+            TechniqueError: No layer is left to touch, or an earlier technique's gain would be lost.
+        """
+        self.check_order(model)
+        parts: list[Skipped] = []
+
+        def reason_to_skip_layer(layer: tf_keras.layers.Layer) -> str | None:
+            kernels, left_out = self._sorted_kernels(layer)
+            if kernels:
+                parts.extend(left_out)
+                return None
+            return left_out[0].reason
+
+        selection = select(model, reason_to_skip_layer, only=self.only, skip=self.skip)
+        if not selection.touched and not self.changes_nothing:
+            reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
+            raise TechniqueError(
+                received=f"model {model.name!r}, of which {type(self).__name__} can touch no layer "
+                f"({'; '.join(list(reasons)[:5])})",
+                expected="at least one layer with a kernel it can change",
+                fix="unfreeze a layer, or correct the settings that leave the layers out",
+            )
+        return Selection(selection.touched, (*selection.skipped, *parts))
+
+    def chosen_kernels(self, model: tf_keras.Model) -> list[Kernel]:
+        """Returns the kernels of the layers that `select` touches, without those left alone."""
+        touched = set(self.select(model).touched)
+        layers = [layer for layer in model.layers if layer.name in touched]
+        return [kernel for layer in layers for kernel in self._sorted_kernels(layer)[0]]
+
+    def _sorted_kernels(self, layer: tf_keras.layers.Layer) -> tuple[list[Kernel], list[Skipped]]:
+        """The kernels of a layer to change, and why not the others (or the layer, if it has none)."""
+        kind = type(layer).__name__
+        reason = _reason_to_skip_layer(layer)
+        if reason is not None:
+            return [], [Skipped(layer.name, kind, reason)]
+        chosen, left_out = [], []
+        trainable = facts.trainable_kernels(layer)
+        for key, variable in facts.kernels(layer).items():
+            kernel = Kernel(layer, key, variable)
+            reason = self.reason_to_skip(kernel) if key in trainable else _FROZEN
+            if reason is None:
+                chosen.append(kernel)
+            else:
+                left_out.append(Skipped(kernel.name, kind, reason))
+        return chosen, left_out
+
+    def named_in_only(self, layer: tf_keras.layers.Layer) -> bool:
+        """Whether the user asked for this very layer or its class."""
+        return bool({layer.name, type(layer).__name__} & set(self.only or ()))
+
+
+def _reason_to_skip_layer(layer: tf_keras.layers.Layer) -> str | None:
+    """Why no technique that changes kernels may touch a layer, None if it may."""
+    if not type(layer).__module__.startswith("tf_keras."):
+        return "a custom layer: tfopt does not know how it uses its weights"
+    if not facts.kernels(layer):
         return "has no kernel"
-    if not any(kernel.trainable for kernel in kernels.values()) or not inner.trainable_weights:
-        return "frozen (trainable=False)"
+    if not facts.trainable_kernels(layer):
+        return _FROZEN
     return None
 
 
-def trainable_kernels(layer: tf_keras.layers.Layer) -> dict[str, Any]:
-    """Returns the kernels of a layer that are not frozen, by the keys of `facts.kernels`."""
-    trained = {id(weight) for weight in layer.trainable_weights}
-    return {key: kernel for key, kernel in facts.kernels(layer).items() if id(kernel) in trained}
+def refuse_fake_quantized(model: tf_keras.Model, technique: str) -> None:
+    """Refuses a model that came out of quantization-aware training.
+
+    Raises:
+        TechniqueError: A layer simulates quantization.
+    """
+    if facts.is_fake_quantized(model):
+        raise TechniqueError(
+            received=f"model {model.name!r}, which simulates quantization, for {technique}",
+            expected="a model before quantization-aware training, whose ranges would no longer fit "
+            "the weights",
+            fix=ORDER,
+        )
 
 
 def after_each_step(model: tf_keras.Model, update: Callable[[], None]) -> None:

@@ -23,7 +23,9 @@ def small_cnn(shape: Shape = _DIGIT, classes: int = 10) -> tf_keras.Model:
     image = layers.Input(shape, name="image")
     x = _conv_bn_relu(image, 8, "stem")
     x = _conv_bn_relu(x, 16, "block", strides=2)
-    return _classifier(image, x, classes, "small_cnn")
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    return tf_keras.Model(image, x, name="small_cnn")
 
 
 def depthwise_net(shape: Shape = _DIGIT, classes: int = 10) -> tf_keras.Model:
@@ -69,7 +71,7 @@ def _conv_bn_relu(
     x = layers.Conv2D(
         filters, kernel_size, strides, padding="same", use_bias=False, name=f"{name}_conv"
     )(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

@@ -23,7 +23,7 @@ def read_tflite(tflite: bytes | str | os.PathLike[str]) -> bytes:
         >>> read_tflite(b"PK nonsense")
         Traceback (most recent call last):
         ...
-        tfopt.errors.InterpreterError: Received 11 bytes that do not start as a TensorFlow Lite file does; expected a .tflite file, 'TFL3' in bytes 4 to 8. Fix: make the file again with tfopt.convert.
+        tfopt.errors.InterpreterError: Received 11 bytes that are no TensorFlow Lite file; expected a .tflite file, 'TFL3' in bytes 4 to 8. Fix: make the file again with tfopt.convert.
     """  # noqa: E501 - a doctest's expected line cannot be wrapped
     if isinstance(tflite, (bytes, bytearray, memoryview)):
         content, name = bytes(tflite), ""
@@ -39,7 +39,7 @@ def read_tflite(tflite: bytes | str | os.PathLike[str]) -> bytes:
             ) from error
     if content[4:8] != _MAGIC:
         raise InterpreterError(
-            received=f"{len(content):,} bytes{name} that do not start as a TensorFlow Lite file does",
+            received=f"{len(content):,} bytes{name} that are no TensorFlow Lite file",
             expected=f"a .tflite file, {_MAGIC.decode()!r} in bytes 4 to 8",
             fix="make the file again with tfopt.convert",
         )

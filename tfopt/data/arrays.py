@@ -1,25 +1,22 @@
-"""Samples as tfopt reads them: arrays in memory, or a stream, in batches and always in one order."""
+"""Arrays of samples: one, a tuple or a dict of them, as many as a model has inputs."""
 
 from __future__ import annotations
 
-import abc
-import hashlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tfopt.errors import DataError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 Arrays: TypeAlias = np.ndarray | tuple[np.ndarray, ...] | dict[str, np.ndarray]
 """One or several inputs (or outputs) of a model; the first axis of each array counts samples."""
 
 Batch: TypeAlias = tuple[Arrays, Arrays]
 
-_FINGERPRINT_BATCH = 1024
+
+class DataWarning(UserWarning):
+    """Data can be used, but the figures may not mean what the reader thinks."""
 
 
 def leaves(arrays: Arrays) -> list[tuple[str, np.ndarray]]:
@@ -68,11 +65,13 @@ def concatenate(parts: Sequence[Arrays]) -> Arrays:
         array([0, 1, 0, 1, 2])
     """
     first = parts[0]
+    joined = [
+        np.concatenate(column)
+        for column in zip(*([array for _, array in leaves(part)] for part in parts), strict=True)
+    ]
     if isinstance(first, dict):
-        return {name: np.concatenate([part[name] for part in parts]) for name in first}  # type: ignore[call-overload,index]
-    if isinstance(first, tuple):
-        return tuple(np.concatenate([part[i] for part in parts]) for i in range(len(first)))  # type: ignore[index]
-    return np.concatenate(parts)  # type: ignore[arg-type]
+        return dict(zip(first, joined, strict=True))
+    return tuple(joined) if isinstance(first, tuple) else joined[0]
 
 
 def columns(arrays: Arrays, names: Sequence[str]) -> list[np.ndarray]:
@@ -171,149 +170,6 @@ def check_finite(arrays: Arrays, what: str) -> None:
             expected="finite numbers",
             fix="drop those samples or fill the missing values",
         )
-
-
-class Split(abc.ABC):
-    """The samples of one of train, validation and test, always in the same order."""
-
-    @property
-    @abc.abstractmethod
-    def size(self) -> int:
-        """The number of samples."""
-
-    @abc.abstractmethod
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yields (inputs, outputs) in order, `batch_size` samples each; the last may be short."""
-
-    def first(self) -> Batch:
-        """Returns the first samples (at most 256): enough to see shapes and types."""
-        return next(self.batches(256))
-
-    def sample(self, count: int, seed: int) -> Arrays:
-        """Returns the inputs of random samples, without replacement, in the split's order.
-
-        Args:
-            count: How many; all, if the split has fewer.
-            seed: The same seed gives the same samples.
-        """
-        wanted = sample_positions(self.size, count, seed)
-        parts, start = [], 0
-        for x, _ in self.batches(_FINGERPRINT_BATCH):
-            stop = start + length(x)
-            here = wanted[(wanted >= start) & (wanted < stop)]
-            if len(here):
-                parts.append(select(x, here - start))
-            start = stop
-            if start > wanted[-1]:
-                break
-        return concatenate(parts)
-
-    def fingerprint(self) -> str:
-        """Returns a sha256 over names, types, shapes and content, in order.
-
-        The same samples have the same fingerprint, in memory or streamed.
-        """
-        digests: dict[str, Any] = {}
-        for batch in self.batches(_FINGERPRINT_BATCH):
-            for side, arrays in zip("xy", batch, strict=True):
-                for name, array in leaves(arrays):
-                    key = f"{side}.{name}:{array.dtype.str}{array.shape[1:]}"
-                    digest = digests.setdefault(key, hashlib.sha256())
-                    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-        whole = hashlib.sha256(f"{self.size} samples".encode())
-        for key in sorted(digests):
-            whole.update(key.encode() + digests[key].digest())
-        return whole.hexdigest()
-
-
-def sample_positions(size: int, count: int, seed: int) -> np.ndarray:
-    """Returns `count` (at most `size`) different positions below `size`, ascending.
-
-    Example:
-        >>> sample_positions(3, 10, seed=0)
-        array([0, 1, 2])
-    """
-    return np.sort(np.random.default_rng(seed).permutation(size)[:count])
-
-
-class ArraySplit(Split):
-    """Samples held in memory.
-
-    Args:
-        x: The inputs, (samples, ...) each: an array, a tuple of arrays or a dict of them.
-        y: The outputs, likewise.
-        name: Which split it is, for the error messages.
-
-    Raises:
-        DataError: Empty, of different lengths, not numeric, NaN or infinity.
-
-    Example:
-        >>> ArraySplit(np.zeros((4, 2)), [0, 1, 0, 1]).size
-        4
-    """
-
-    def __init__(self, x: Any, y: Any, *, name: str = "train") -> None:
-        self.x: Arrays = as_arrays(x, f"the inputs of {name}")
-        self.y: Arrays = as_arrays(y, f"the labels of {name}")
-        if length(self.x) != length(self.y):
-            raise DataError(
-                received=f"{length(self.x)} inputs and {length(self.y)} labels in {name}",
-                expected="one label for each input",
-                fix="check how the (x, y) pair was made",
-            )
-        check_finite(self.x, f"the inputs of {name}")
-        check_finite(self.y, f"the labels of {name}")
-
-    @property
-    def size(self) -> int:
-        """The number of samples."""
-        return length(self.x)
-
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yields (inputs, outputs) in order, as views of the arrays."""
-        for start in range(0, self.size, batch_size):
-            index = slice(start, start + batch_size)
-            yield select(self.x, index), select(self.y, index)
-
-    def sample(self, count: int, seed: int) -> Arrays:
-        """Returns the inputs of random samples, without replacement, in the split's order."""
-        return select(self.x, sample_positions(self.size, count, seed))
-
-
-class DatasetSplit(Split):
-    """Samples streamed from a `tf.data.Dataset`, never all in memory.
-
-    Args:
-        dataset: An unbatched dataset of `(inputs, outputs)`.
-        size: The number of samples.
-        name: Which split it is, for the error messages.
-
-    Raises:
-        DataError: `size` is not positive. NaN and infinity are found while streaming.
-    """
-
-    def __init__(self, dataset: tf.data.Dataset, *, size: int, name: str = "train") -> None:
-        if size < 1:
-            raise DataError(
-                received=f"a dataset of {size} samples for {name}",
-                expected="at least one sample",
-                fix="check the filter and the files behind it",
-            )
-        self.dataset, self._size, self._name = dataset, size, name
-
-    @property
-    def size(self) -> int:
-        """The number of samples."""
-        return self._size
-
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yields (inputs, outputs) in order."""
-        for x, y in self.dataset.batch(batch_size).prefetch(2).as_numpy_iterator():
-            inputs = as_arrays(x, f"the inputs of {self._name}")
-            outputs = as_arrays(y, f"the labels of {self._name}")
-            check_finite(inputs, f"the inputs of {self._name}")
-            check_finite(outputs, f"the labels of {self._name}")
-            yield inputs, outputs
 
 
 def _holds_arrays(values: list[Any]) -> bool:

@@ -1,0 +1,44 @@
+"""The commands of `tfopt`, one module each; they import what is slow when they run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from absl import flags
+
+from tfopt.tflite.quiet import captured
+
+NAMES = ("optimize", "convert", "evaluate", "benchmark", "inspect", "reproduce")
+
+
+class Command(Protocol):
+    """What the module of a command holds."""
+
+    SUMMARY: str
+    ARGUMENTS: str
+
+    def define(self, values: flags.FlagValues) -> None:
+        """Defines the command's flags."""
+
+    def run(self, values: flags.FlagValues, arguments: Sequence[str]) -> int:
+        """Does what the command says; returns the exit code."""
+
+
+def command(name: str) -> Command:
+    """Returns the command of a name out of `NAMES`.
+
+    Example:
+        >>> command("inspect").ARGUMENTS
+        'FILE.tflite'
+    """
+    return cast(Command, importlib.import_module(f"tfopt.commands.{name}"))
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the notes on CPUs and GPUs it prints on every start."""
+    with captured():
+        import tensorflow as tf
+
+        tf.config.get_visible_devices()  # looks for GPUs, and tells

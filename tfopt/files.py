@@ -1,0 +1,153 @@
+"""Files written whole or not at all: under a temporary name first, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfopt.errors import OutputExistsError
+
+
+def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Writes a file, replacing an older one: after a crash there is the old or the new one, whole.
+
+    Args:
+        path: Where; missing folders are made.
+        content: Text is written as UTF-8.
+
+    Example:
+        >>> write_file("/tmp/tfopt_example/model.tflite", b"TFL3")
+        >>> Path("/tmp/tfopt_example/model.tflite").read_bytes()
+        b'TFL3'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuses an output path that already holds something: call it before the long work.
+
+    Args:
+        path: A file, or a directory; an empty directory is free.
+        overwrite: Accept an existing one.
+
+    Raises:
+        OutputExistsError: It is there, and `overwrite` is false; or a file is where a directory of
+            results is to be, so that `overwrite` would not help.
+
+    Example:
+        >>> refuse_existing("/tmp/tfopt_example/nothing_here")
+    """
+    path = Path(path)
+    if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise OutputExistsError(
+        received=f"the output {os.fspath(path)!r}, which exists",
+        expected="a path that holds nothing yet",
+        fix="choose another one, or overwrite it with overwrite=True (--overwrite)",
+    )
+
+
+@contextlib.contextmanager
+def write_directory(
+    directory: str | os.PathLike[str], *, overwrite: bool = False
+) -> Iterator[Path]:
+    """Yields an empty directory to fill; it becomes `directory` when the block ends without error.
+
+    Args:
+        directory: Where the results are to be.
+        overwrite: Replace an earlier result. Files that the new result does not hold are never
+            deleted: the directory is refused instead.
+
+    Raises:
+        OutputExistsError: There is something, and `overwrite` is false or would lose other files.
+
+    Example:
+        >>> with write_directory("/tmp/tfopt_example/result", overwrite=True) as folder:
+        ...     _ = (folder / "report.md").write_text("# Report")
+        >>> os.listdir("/tmp/tfopt_example/result")
+        ['report.md']
+    """
+    goal = Path(directory).resolve()
+    refuse_existing(goal, overwrite=overwrite)
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=goal.parent, prefix=f".{goal.name}."))
+    try:
+        yield staged
+        refuse_existing(goal, overwrite=overwrite)
+        _refuse_other_files(goal, staged)
+        for path in staged.rglob("*"):
+            _sync(path)
+        staged.chmod(0o777 & ~_umask())
+        _swap(staged, goal)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    _sync(goal.parent)
+
+
+def _refuse_other_files(goal: Path, staged: Path) -> None:
+    if goal.exists() and not goal.is_dir():
+        raise OutputExistsError(
+            received=f"the output {os.fspath(goal)!r}, which is a file",
+            expected="a directory",
+            fix="choose another path",
+        )
+    old = {path.name for path in goal.iterdir()} if goal.exists() else set()
+    others = sorted(old - {path.name for path in staged.iterdir()})
+    if others:
+        raise OutputExistsError(
+            received=f"the output {os.fspath(goal)!r}, which holds other files: "
+            + ", ".join(others[:5]),
+            expected="a directory holding nothing but an earlier result",
+            fix="choose another directory, or move those files away",
+        )
+
+
+def _swap(staged: Path, goal: Path) -> None:
+    if not goal.exists():
+        staged.rename(goal)
+        return
+    old = Path(tempfile.mkdtemp(dir=goal.parent, prefix=f".{goal.name}.old."))
+    goal.rename(old / goal.name)
+    try:
+        staged.rename(goal)
+    except BaseException:
+        (old / goal.name).rename(goal)
+        raise
+    finally:
+        if goal.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # a directory cannot be opened there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    # mkstemp and mkdtemp make private files; a result should have the permissions of any other
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

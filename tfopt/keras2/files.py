@@ -1,0 +1,231 @@
+"""Reads and writes model files, and says what is wrong with one that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import tf_keras
+
+from tfopt.errors import ModelError
+from tfopt.files import write_directory, write_file
+from tfopt.keras2 import wrapped
+from tfopt.keras2.copying import first_line
+from tfopt.keras2.stack import every_scope, quiet
+
+# Inside the .keras file, or the SavedModel directory, of a model that tf_keras could not restore.
+BUNDLE = "tfopt_model.h5"
+_EXPECTED = "a .keras or .h5 file, or the directory of a SavedModel that tf_keras wrote"
+
+
+def read(path: Path) -> Any:
+    """Returns the Keras model in a file: a Keras 3 or tf_keras model, as it was written.
+
+    Args:
+        path: A `.keras` or `.h5` file, or a SavedModel directory.
+
+    Raises:
+        ModelError: There is no such file, or no model that can be read in it.
+    """
+    if not path.exists():
+        raise ModelError(
+            received=f"the path {str(path)!r}, where there is nothing",
+            expected=_EXPECTED,
+            fix=f"check the path; the working directory is {str(Path.cwd())!r}",
+        )
+    if path.is_dir():
+        return _saved_model(path)
+    if path.name.endswith(".weights.h5"):
+        raise _weights_only(path)
+    readers = {".keras": _keras, ".h5": _h5, ".hdf5": _h5}
+    if path.suffix not in readers:
+        fix = "save the Keras model with model.save('model.keras')"
+        if path.suffix == ".tflite":
+            fix = "give the Keras model it was converted from: a .tflite cannot be trained"
+        raise ModelError(received=f"the file {str(path)!r}", expected=_EXPECTED, fix=fix)
+    return readers[path.suffix](path)
+
+
+def write(model: Any, path: Path) -> None:
+    """Writes a tf_keras model so that `read` brings it back.
+
+    Args:
+        model: A functional tf_keras model, wrapped or not.
+        path: A `.keras` or `.h5` file; a SavedModel directory if it has no suffix.
+
+    Raises:
+        ModelError: The suffix is another one, or the model cannot be stored.
+        OutputExistsError: The SavedModel's directory is there already.
+    """
+    writers = {".keras": _write_keras, ".h5": _write_h5, "": _write_saved_model}
+    if path.suffix not in writers:
+        raise ModelError(
+            received=f"the path {str(path)!r}",
+            expected="a path that ends in .keras or .h5, or has no suffix (SavedModel)",
+            fix=f"use {str(path.with_suffix('.keras'))!r}",
+        )
+    try:
+        with quiet():
+            writers[path.suffix](model, path)
+    except (OSError, ModelError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            received=f"the model {model.name!r}, which cannot be stored: {first_line(error)}",
+            expected="layers whose get_config returns JSON values",
+            fix="write get_config of the layer it names, or replace a Lambda by a layer",
+        ) from error
+
+
+def _write_keras(model: Any, path: Path) -> None:
+    if not wrapped.is_wrapped(model.to_json()):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "model.keras"
+            model.save(whole, save_format="keras")
+            write_file(path, whole.read_bytes())
+        return
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": tf_keras.__version__}))
+        archive.writestr(BUNDLE, wrapped.write(model))
+    write_file(path, stream.getvalue())
+
+
+def _write_h5(model: Any, path: Path) -> None:
+    write_file(path, wrapped.write(model))
+
+
+def _write_saved_model(model: Any, path: Path) -> None:
+    with write_directory(path) as folder:
+        model.save(folder, save_format="tf", include_optimizer=False)
+        bundle = folder / "assets.extra" / BUNDLE
+        bundle.parent.mkdir()
+        bundle.write_bytes(wrapped.write(model))
+
+
+def _keras(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if BUNDLE in archive.namelist():
+                with archive.open(BUNDLE) as stream, h5py.File(stream, "r") as file:
+                    return wrapped.read(file)
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+            is_wrapped = wrapped.is_wrapped(archive.read("config.json").decode())
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _corrupt(path, "a .keras file (a zip archive with metadata.json)", error) from error
+    if version.startswith("3."):
+        return _with_keras3(path)
+    fix = "write it with tfopt.save_model, or as .h5: tf_keras cannot read this from a .keras file"
+    return _with_tf_keras(path, fix if is_wrapped else _CUSTOM)
+
+
+def _h5(path: Path) -> Any:
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise _weights_only(path)
+            version = _text(file.attrs.get("keras_version", "2"))
+            if wrapped.is_wrapped(_text(file.attrs["model_config"])):
+                return wrapped.read(file)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _corrupt(path, "an HDF5 file that Keras wrote", error) from error
+    return _with_keras3(path) if version.startswith("3") else _with_tf_keras(path, _CUSTOM)
+
+
+def _saved_model(path: Path) -> Any:
+    bundle = path / "assets.extra" / BUNDLE
+    if bundle.exists():
+        return _h5_bundle(bundle)
+    if not (path / "saved_model.pb").exists():
+        found = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
+        raise ModelError(
+            received=f"the directory {str(path)!r}, which holds {found}",
+            expected=f"{_EXPECTED} (it holds saved_model.pb)",
+            fix="give the path of the model itself",
+        )
+    if not (path / "keras_metadata.pb").exists():
+        raise ModelError(
+            received=f"the SavedModel {str(path)!r}, which holds no Keras layers",
+            expected="layers: they are what is optimized",
+            fix="save the Keras model itself with model.save('model.keras'); model.export and "
+            "tf.saved_model.save keep only the computation",
+        )
+    return _with_tf_keras(path, _CUSTOM)
+
+
+def _h5_bundle(path: Path) -> Any:
+    try:
+        with h5py.File(path, "r") as file:
+            return wrapped.read(file)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _corrupt(path, "what tfopt.save_model wrote", error) from error
+
+
+_CUSTOM = (
+    "a layer of your own must be registered before loading (register_keras_serializable), or load "
+    "the model yourself and pass the object"
+)
+
+
+def _with_tf_keras(path: Path, fix: str) -> Any:
+    try:
+        with every_scope(), quiet():
+            return tf_keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise _unreadable(path, f"tf_keras {tf_keras.__version__}", fix, error) from error
+
+
+def _with_keras3(path: Path) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        fix = _CUSTOM
+        if "safe_mode" in str(error):
+            fix = (
+                "it holds a Python lambda; if you trust it, pass the object that "
+                "keras.saving.load_model(path, safe_mode=False) returns"
+            )
+        raise _unreadable(path, f"Keras {keras.__version__}", fix, error) from error
+
+
+def _unreadable(path: Path, by: str, fix: str, error: Exception) -> ModelError:
+    return ModelError(
+        received=f"the model {str(path)!r}, which {by} cannot read: {first_line(error)}",
+        expected="a model whose every layer is known",
+        fix=fix,
+    )
+
+
+def _corrupt(path: Path, expected: str, error: Exception) -> ModelError:
+    return ModelError(
+        received=f"the file {str(path)!r}, which is damaged or something else: "
+        f"{first_line(error)} ({path.stat().st_size:,} bytes)",
+        expected=expected,
+        fix="save the model again, or copy the file again if it was cut off",
+    )
+
+
+def _weights_only(path: Path) -> ModelError:
+    return ModelError(
+        received=f"the file {str(path)!r}, which holds weights without a model",
+        expected=_EXPECTED,
+        fix="build the model, call its load_weights(path), and pass the model",
+    )
+
+
+def _text(value: Any) -> str:
+    """An HDF5 attribute, which may be bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)

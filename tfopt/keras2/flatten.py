@@ -1,0 +1,184 @@
+"""Builds a tf_keras model anew along its own graph: a copy, without nested models if wanted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tfopt.errors import ModelError
+from tfopt.keras2.copying import copy_layer, copy_state
+from tfopt.keras2.graph import Graph, example_inputs, recorded, traced
+from tfopt.keras2.names import Names
+from tfopt.keras2.stack import every_scope
+
+
+def flatten(model: Any) -> Any:
+    """Returns a new functional model without nesting that computes what `model` does.
+
+    Nested models are dissolved into their layers (`conv` of `backbone` becomes `backbone_conv`),
+    layers in half precision compute in 32 bits, dicts of inputs and outputs become flat ones named
+    by their keys.
+
+    Args:
+        model: A tf_keras model, Sequential, functional or subclassed. It is left as it was.
+
+    Raises:
+        ModelError: The model cannot be traced, or a layer cannot be rebuilt.
+    """
+    graph = recorded(model) or traced(model, example_inputs(model))
+    builder = _Builder(graph, inline=True)
+    inputs, outputs = builder.build(model)
+    outputs = name_outputs(outputs, graph.outputs, builder.names)
+    return tf_keras.Model(single(inputs), single(outputs), name=model.name)
+
+
+def copy(model: Any) -> Any:
+    """Returns a new functional model with the same layers, names, weights and structure.
+
+    Args:
+        model: A tf_keras Sequential or functional model. It is left as it was.
+
+    Raises:
+        ModelError: The model is subclassed, or a layer cannot be rebuilt.
+    """
+    graph = recorded(model)
+    if graph is None:
+        raise ModelError(
+            received=f"the model {model.name!r} of class {type(model).__name__}",
+            expected="a Sequential or functional model",
+            fix="pass it through tfopt.load_model first",
+        )
+    inputs, outputs = _Builder(graph, inline=False).build(model)
+    return tf_keras.Model(
+        tf.nest.pack_sequence_as(graph.inputs, inputs),
+        tf.nest.pack_sequence_as(graph.outputs, outputs),
+        name=model.name,
+    )
+
+
+def single(tensors: list[Any]) -> Any:
+    """Returns the tensor itself where there is only one."""
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def name_outputs(tensors: list[Any], structure: Any, names: Names) -> list[Any]:
+    """Makes the keys of a dict of outputs the names of the flat model's output layers.
+
+    Args:
+        tensors: The outputs, flat.
+        structure: The outputs as the user's model nests them.
+        names: The flat model's names.
+    """
+    if not isinstance(structure, dict) or len(structure) != len(tensors):
+        return tensors
+    return [
+        tensor
+        if tensor._keras_history.layer.name == key
+        else tf_keras.layers.Activation("linear", name=names.take(key))(tensor)
+        for key, tensor in zip(sorted(structure), tensors)
+    ]
+
+
+class _Builder:
+    """Calls a copy of each layer as the layer itself was called.
+
+    Args:
+        graph: The graph of the model at the top.
+        inline: Whether to flatten, or to copy as it is.
+    """
+
+    def __init__(self, graph: Graph, *, inline: bool) -> None:
+        self._graph = graph
+        self._inline = inline
+        self._copies: dict[int, tuple[Any, Any]] = {}  # by id(layer): the layer and its copy
+        self.names = Names([*graph.input_names, *(node.layer.name for node in graph.nodes)])
+
+    def build(self, model: Any) -> tuple[list[Any], list[Any]]:
+        """Returns the new inputs and outputs, flat, the copies holding the weights."""
+        graph = self._graph
+        tensors = tf.nest.flatten(graph.inputs)
+        with every_scope(model):
+            inputs = [self._input(*pair) for pair in zip(tensors, graph.input_names)]
+            outputs = self._run(graph, inputs, [])
+            for layer, new in self._copies.values():
+                if not isinstance(layer, tf_keras.Model):  # `copy` has filled those
+                    copy_state(layer, new)
+        return inputs, outputs
+
+    def _input(self, tensor: Any, name: str) -> Any:
+        half = self._inline and tensor.dtype in (tf.float16, tf.bfloat16)
+        spec = getattr(tensor, "type_spec", None)
+        return tf_keras.Input(
+            batch_size=tensor.shape[0],
+            shape=tensor.shape[1:],
+            dtype=tf.float32 if half else tensor.dtype,
+            sparse=isinstance(spec, tf.SparseTensorSpec),
+            ragged=isinstance(spec, tf.RaggedTensorSpec),
+            name=self.names.take(name),
+        )
+
+    def _run(self, graph: Graph, inputs: list[Any], path: list[str], **fixed: bool) -> list[Any]:
+        """Returns the outputs, flat, for new inputs.
+
+        Args:
+            graph: The calls to repeat.
+            inputs: New tensors in place of the graph's inputs.
+            path: Names of the models it is nested in.
+            **fixed: `training=False` where the user called the nested model so: it holds inside.
+        """
+        values = dict(zip(map(id, tf.nest.flatten(graph.inputs)), inputs))
+        for node in graph.nodes:
+            args, kwargs = _arguments(node, values)
+            if node.layer._call_spec.expects_training_arg:
+                kwargs |= fixed
+            outputs = self._call(node.layer, args, kwargs, path)
+            values.update(zip(map(id, tf.nest.flatten(node.outputs)), tf.nest.flatten(outputs)))
+        return [values[id(tensor)] for tensor in tf.nest.flatten(graph.outputs)]
+
+    def _call(self, layer: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
+        if self._inline and isinstance(layer, tf_keras.Model):
+            return self._dissolve(layer, args, kwargs, [*path, layer.name])
+        if id(layer) not in self._copies:
+            self._copies[id(layer)] = layer, self._copy(layer, path)
+        return self._copies[id(layer)][1](*args, **kwargs)
+
+    def _dissolve(self, model: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
+        graph = recorded(model)
+        if graph:
+            inputs = model._flatten_to_reference_inputs(args[0])
+        else:
+            graph, inputs = traced(model, *args, **kwargs), tf.nest.flatten(args[0])
+        frozen = {"training": False} if kwargs.get("training") is False else {}
+        return self._run(graph, list(inputs), path, **frozen)
+
+    def _copy(self, layer: Any, path: list[str]) -> Any:
+        name = self.names.take(layer.name, path)
+        if isinstance(layer, tf_keras.Model):
+            nested = copy(layer)
+            nested._trainable = layer._trainable
+            return nested
+        return copy_layer(layer, name, float32=self._inline)
+
+
+def _arguments(node: Any, values: dict[int, Any]) -> tuple[Any, dict[str, Any]]:
+    """The arguments a layer was called with, new tensors in place of the old.
+
+    A recorded `training=None` is left out: it says nothing, and would be fixed in the new graph.
+    """
+
+    def new(value: Any) -> Any:
+        if isinstance(value, tf.Variable):
+            raise ModelError(
+                received=f"the variable {value.name!r} used by {node.layer.name!r}, which belongs "
+                "to no layer",
+                expected="every weight inside a layer",
+                fix="create it with add_weight in the build method of a tf_keras layer",
+            )
+        return values.get(id(value), value)
+
+    args, kwargs = tf.nest.map_structure(new, (node.call_args, node.call_kwargs))
+    if kwargs.get("training", False) is None:
+        del kwargs["training"]
+    return args, kwargs

@@ -1,0 +1,112 @@
+"""Runs a model, as a file or in Keras, over a split."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tfopt.data import Arrays, Split, columns, leaves
+from tfopt.progress import bar
+from tfopt.tflite.interpreter import TFLiteModel
+from tfopt.tflite.parallel import available_cores, predict_batches
+
+if TYPE_CHECKING:
+    from tfopt.task import Task
+
+Item = TypeVar("Item")
+Labeled = tuple[list[np.ndarray], list[np.ndarray]]
+
+_KERAS_BATCH = 128
+_LARGEST_TASK = 1024
+_TASK_BYTES = 2**24
+
+
+def predictions(source: Any, task: Task, samples: Split) -> Iterator[Labeled]:
+    """Yields labels and outputs, one array for each output of the model, in batches and in order.
+
+    Args:
+        source: A `.tflite` (bytes, path or `TFLiteModel`), or anything `tfopt.load_model` takes.
+        task: Checks that a Keras model fits the data.
+        samples: The split to run.
+
+    Raises:
+        DataError: The samples do not fit the model.
+        InterpreterError: The file cannot be run.
+        ModelError: The model cannot be loaded.
+    """
+    is_file = isinstance(source, (str, os.PathLike)) and Path(source).suffix == ".tflite"
+    if is_file or isinstance(source, (bytes, bytearray, memoryview)):
+        source = TFLiteModel(source)
+    if isinstance(source, TFLiteModel):
+        return _tflite_predictions(source, samples)
+    return _keras_predictions(source, task, samples)
+
+
+def _tflite_predictions(model: TFLiteModel, samples: Split) -> Iterator[Labeled]:
+    """In the interpreter, on all cores."""
+    names = [spec.name for spec in model.outputs]
+    quantized = {spec.dtype for spec in model.inputs if spec.scale is not None}
+    size = _task_size(samples.size, model, available_cores())
+    labels: collections.deque[Arrays] = collections.deque()
+
+    def inputs() -> Iterator[Arrays]:
+        for x, y in samples.batches(size):
+            labels.append(y)
+            yield _real(x, quantized)
+
+    for outputs in _watched(predict_batches(model, inputs()), samples, size):
+        yield _matched(labels.popleft(), names), outputs
+
+
+def _task_size(samples: int, model: TFLiteModel, workers: int) -> int:
+    """How many samples a worker takes at a time.
+
+    Four tasks for each worker end close together, but less than 32 samples are hardly worth handing
+    over, and a few tasks for each worker must fit in memory.
+    """
+    sample_bytes = sum(
+        4 * int(np.prod([size or 1 for size in spec.shape[1:]])) for spec in model.inputs
+    )
+    share = max(samples // (4 * workers), min(32, samples // workers))
+    return max(1, min(_LARGEST_TASK, share, _TASK_BYTES // max(1, sample_bytes)))
+
+
+def _real(x: Arrays, quantized: set[str]) -> Arrays:
+    """A task's integers are the numbers they say (a pixel's 0 to 255), never quantized already."""
+
+    def real(array: np.ndarray) -> np.ndarray:
+        return array.astype(np.float32) if array.dtype.name in quantized else array
+
+    if isinstance(x, dict):
+        return {name: real(array) for name, array in x.items()}
+    return tuple(map(real, x)) if isinstance(x, tuple) else real(x)
+
+
+def _keras_predictions(source: Any, task: Task, samples: Split) -> Iterator[Labeled]:
+    """In Keras, in batches."""
+    from tfopt.keras_gate import load_model
+
+    model = load_model(source)
+    task.check(model)
+    for x, y in _watched(samples.batches(_KERAS_BATCH), samples, _KERAS_BATCH):
+        outputs = model.predict_on_batch(list(x) if isinstance(x, tuple) else x)
+        if isinstance(outputs, dict):
+            outputs = [outputs[name] for name in sorted(outputs)]  # the order of model.outputs
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        yield _matched(y, model.output_names), outputs
+
+
+def _watched(batches: Iterator[Item], samples: Split, size: int) -> Iterator[Item]:
+    """The batches, with a progress bar for who is looking."""
+    return bar(batches, "Evaluating", total=-(-samples.size // size), unit="batch")
+
+
+def _matched(labels: Arrays, names: Sequence[str]) -> list[np.ndarray]:
+    """The labels of each output."""
+    given = leaves(labels)
+    return [given[0][1]] if len(given) == len(names) == 1 else columns(labels, names)

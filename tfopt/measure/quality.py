@@ -1,0 +1,236 @@
+"""What a model is worth: a metric over a whole split, with its confidence interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfopt.data import Split
+from tfopt.errors import DataError, ModelError, SettingError, nearest
+from tfopt.measure.metrics import decide, find
+from tfopt.measure.predictions import predictions
+from tfopt.measure.scores import FunctionScore, Kind, RowScore
+
+if TYPE_CHECKING:
+    from tfopt.task import Task
+    from tfopt.tflite.interpreter import TFLiteModel
+
+_KEPT_BYTES = 2**28
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """A metric measured over a split.
+
+    Args:
+        metric: Its name.
+        value: The metric, in its own units (accuracy is a share, 0 to 1).
+        low: Lower end of the 95 % confidence interval.
+        high: Upper end of it.
+        samples: How many samples were evaluated.
+        split: Which ones: train, validation or test.
+        higher_is_better: Whether larger values are better.
+        kind: Whether the outputs stand for classes or for numbers; None if the metric is a function
+            that does not tell.
+        outputs: The model's outputs, (samples, ...) each, for `agreement`; of every k-th sample
+            only where all of them would not fit 256 MB (the same ones for every model).
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    samples: int
+    split: str
+    higher_is_better: bool
+    kind: Kind | None = None
+    outputs: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The quality as JSON values, without the outputs."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "outputs"
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.metric} {self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}) "
+            f"on {self.samples:,} {self.split} samples"
+        )
+
+
+def evaluate(
+    tflite_or_model: TFLiteModel | bytes | str | os.PathLike[str] | Any,
+    *,
+    task: Task,
+    split: str | None = None,
+) -> Quality:
+    """Measures the task's metric over every sample of a split, in batches, on all cores.
+
+    A `.tflite` runs in the interpreter without TensorFlow. Its interval is Wilson's where each
+    sample is right or wrong, else a bootstrap over the samples, seeded by the task.
+
+    Args:
+        tflite_or_model: A `.tflite` as bytes, path or `TFLiteModel` (to choose its kernels), or
+            anything `tfopt.load_model` takes.
+        task: The data and the metric. A metric that is a function gets the labels and outputs of
+            all samples, (samples, ...), as lists of arrays if the model has several outputs.
+        split: `"train"`, `"validation"` or `"test"`; None is test if the task has one, else
+            validation.
+
+    Returns:
+        The metric (the mean over the outputs if there are several) and its interval.
+
+    Raises:
+        DataError: The samples or labels do not fit the model.
+        SettingError: The metric or the split is unknown, or the metric's function fails.
+        InterpreterError: The file cannot be run.
+        ModelError: The model cannot be loaded, or its outputs are not numbers.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> quality = evaluate(small_cnn(), task=tfopt.Task.digits(), split="validation")
+        >>> quality.low <= quality.value <= quality.high
+        True
+
+    References:
+        `tfopt.measure.intervals` names the papers of the intervals.
+    """
+    score = (
+        FunctionScore(task.metric)
+        if callable(task.metric)
+        else RowScore(find(task.metric), task.loss)
+    )
+    chosen = split or ("validation" if task.test is None else "test")
+    samples = _samples(task, chosen)
+    kept = _Kept(samples.size)
+    count = 0
+    for labels, outputs in predictions(tflite_or_model, task, samples):
+        _check_numbers(outputs, count)
+        score.add(labels, outputs)
+        kept.add(outputs)
+        count += len(outputs[0])
+    value, low, high = score.result(count, task.seed)
+    return Quality(
+        metric=score.name,
+        value=value,
+        low=low,
+        high=high,
+        samples=count,
+        split=chosen,
+        higher_is_better=score.higher_is_better,
+        kind=score.kind,
+        outputs=kept.arrays(),
+    )
+
+
+def agreement(
+    outputs: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
+    *,
+    kind: Kind | None = None,
+) -> float:
+    """Says how far a model's outputs agree with another's on the same samples.
+
+    For classes it is the share of equal decisions: the largest output, or for a single one which
+    side of 0.5 a probability (the reference lies within 0 and 1) or of 0 a logit lies; integer
+    outputs are compared as they are. For values it is the coefficient of determination, at least
+    0: the share of the reference's variance that the outputs reproduce. Several outputs are
+    averaged.
+
+    Args:
+        outputs: The outputs of one model, (samples, ...) each, such as `Quality.outputs`.
+        reference: Those of the other.
+        kind: What they stand for, such as `Quality.kind`; None takes several in the last axis, a
+            probability and integers for classes, and other outputs for values.
+
+    Returns:
+        0 to 1; 1 is full agreement.
+
+    Raises:
+        DataError: Their number or shapes differ.
+
+    Example:
+        >>> ours, theirs = [np.array([[.9, .1], [.4, .6]])], [np.array([[.8, .2], [.6, .4]])]
+        >>> agreement(ours, theirs)
+        0.5
+    """
+    shapes = [array.shape for array in outputs], [array.shape for array in reference]
+    if shapes[0] != shapes[1] or not outputs:
+        raise DataError(
+            received=f"outputs of shapes {shapes[0]} and a reference of shapes {shapes[1]}",
+            expected="one or more outputs, the same shapes in both",
+            fix="evaluate both models on the same split",
+        )
+    shares = [_agreement(*pair, kind) for pair in zip(outputs, reference, strict=True)]
+    return float(np.mean(shares))
+
+
+def _agreement(output: np.ndarray, reference: np.ndarray, kind: Kind | None) -> float:
+    """The agreement of a single output."""
+    if reference.dtype.kind in "iub" and kind != "values":
+        return float(np.mean(output == reference))
+    single = reference.ndim == 1 or reference.shape[-1] == 1
+    probability = reference.min() >= 0 and reference.max() <= 1
+    if kind == "classes" or (kind is None and (probability or not single)):
+        threshold = 0.5 if probability else 0.0
+        return float(np.mean(decide(output, threshold) == decide(reference, threshold)))
+    exact = reference.astype(np.float64)
+    error = ((output - exact) ** 2).sum()
+    variance = ((exact - exact.mean(axis=0)) ** 2).sum()
+    if variance == 0:
+        return float(error == 0)
+    return max(0.0, float(1 - error / variance))
+
+
+def _check_numbers(outputs: list[np.ndarray], start: int) -> None:
+    """Refuses NaN, of which argmax would make a class."""
+    for output in outputs:
+        if output.dtype.kind == "f" and np.isnan(np.min(output)):
+            raise ModelError(
+                received=f"a model whose outputs hold NaN (samples {start} to "
+                f"{start + len(output) - 1})",
+                expected="numbers",
+                fix="look for a training that diverged, or an activation that overflows",
+            )
+
+
+def _samples(task: Task, name: str) -> Split:
+    """The split of a name."""
+    splits = {"train": task.train, "validation": task.validation, "test": task.test}
+    samples = splits.get(name)
+    if samples is None:
+        there = [key for key, value in splits.items() if value is not None]
+        raise SettingError(
+            received=f"split={name!r}",
+            expected=nearest(str(name), there),
+            fix="leave it out for test, or validation if the task has no test split",
+        )
+    return samples
+
+
+class _Kept:
+    """Outputs, of every k-th sample if all would be too many bytes."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples, self._seen, self._step = samples, 0, 0
+        self._parts: list[list[np.ndarray]] = []
+
+    def add(self, outputs: list[np.ndarray]) -> None:
+        count = len(outputs[0])
+        if not self._step:
+            whole = sum(output.nbytes for output in outputs) * self._samples // count
+            self._step = max(1, -(-whole // _KEPT_BYTES))
+        first = -self._seen % self._step
+        self._parts.append([output[first :: self._step] for output in outputs])
+        self._seen += count
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return tuple(np.concatenate(column) for column in zip(*self._parts, strict=True))

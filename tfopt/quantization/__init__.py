@@ -1,0 +1,6 @@
+"""Simulating 8-bit inference in training.
+
+`layout` decides where the file rounds, `insert` puts fake quantization there and proves that it
+changed nothing else, `ranges` and `kernels` do the rounding, `finish` makes of a trained model what
+the converter understands, `graph` walks and rebuilds models.
+"""

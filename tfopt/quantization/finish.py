@@ -1,0 +1,100 @@
+"""Making of a trained fake-quantized model what the converter understands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfopt.keras_gate import clone, tf_keras, tfmot
+from tfopt.quantization.graph import Layer, built_copy, rebuild
+from tfopt.quantization.kernels import CHANNEL_AXES, round_kernel
+from tfopt.quantization.ranges import is_quantize_layer, is_wrapper, quantize_layer, tfmot_class
+
+
+def finish(model: tf_keras.Model, *, left_out: frozenset[str] = frozenset()) -> tf_keras.Model:
+    """Returns a trained model whose file will hold the numbers it was trained with.
+
+    Activations keep their ranges, in layers that TensorFlow Lite's converter understands. Kernels
+    are rounded to their 8-bit numbers, which the converter finds again by itself, and their layers
+    are as they were before training. Only a kernel whose output channels share their clusters
+    states its one scale in the graph: left to the converter, each channel would get another, and
+    each cluster would become many integers.
+
+    Args:
+        model: A model that `insert` made, trained. It is left as it was.
+        left_out: Names of layers that round inputs whose range is to be left to the converter.
+
+    Returns:
+        A model of its own, without anything that only training needs.
+    """
+    later: list[tuple[Layer, Layer]] = []
+
+    def replace(layer: Layer) -> Any:
+        if is_wrapper(layer):
+            finished = _finished(layer)
+        elif layer.name in left_out:
+            return _pass_on
+        elif is_quantize_layer(layer):
+            finished = quantize_layer(_moving_average(), layer.name)
+        else:
+            return layer
+        later.append((finished, layer))
+        return finished
+
+    finished_model, _ = rebuild(model, replace=replace)
+    for finished, trained in later:
+        if is_quantize_layer(trained):
+            finished.quantizer_vars["min_var"].assign(trained.quantizer_vars["min"])
+            finished.quantizer_vars["max_var"].assign(trained.quantizer_vars["max"])
+        elif is_wrapper(finished):
+            _state_scale(finished)
+    return clone(finished_model)
+
+
+def _finished(wrapper: Layer) -> Layer:
+    """The layer in a wrapper with its trained weights, wrapped again if it has one scale."""
+    inner = wrapper.layer
+    layer = built_copy(inner, wrapper.get_input_shape_at(0))
+    if inner.use_bias:
+        layer.bias.assign(inner.bias)
+    one_scale = False
+    for name, (kernel, quantizer, state) in zip(
+        wrapper.quantize_config.quantizers, wrapper._weight_vars, strict=True
+    ):
+        value = quantizer.shared(kernel, state)
+        if not quantizer.clustered and inner.trainable:
+            value = round_kernel(value, quantizer.channel_axes)
+        getattr(layer, name).assign(value)
+        one_scale |= not quantizer.channel_axes
+    return _with_one_scale(layer) if one_scale else layer
+
+
+def _with_one_scale(layer: Layer) -> Layer:
+    """A layer in a wrapper of TF-MOT's own, which states the range of its kernel in the graph."""
+    (kernel,) = CHANNEL_AXES[type(layer)]
+    kind = "Default8BitConvQuantizeConfig"
+    if isinstance(layer, tf_keras.layers.Dense):
+        kind = "Default8BitQuantizeConfig"
+    config = tfmot_class(kind)([kernel], [], False)
+    return tfmot.quantization.keras.QuantizeWrapperV2(layer, config)
+
+
+def _state_scale(wrapper: Layer) -> None:
+    """Sets the range of a wrapped kernel, in all its channels, to that of the whole kernel."""
+    kernel, _, limits = wrapper._weight_vars[0]
+    largest = np.abs(kernel.numpy()).max()
+    limits["min_var"].assign(np.full(limits["min_var"].shape, -largest))
+    limits["max_var"].assign(np.full(limits["max_var"].shape, largest))
+
+
+def _moving_average() -> Any:
+    """TF-MOT's usual quantizer of activations."""
+    return tfmot.quantization.keras.quantizers.MovingAverageQuantizer(
+        num_bits=8, per_axis=False, symmetric=False, narrow_range=False
+    )
+
+
+def _pass_on(tensor: Any) -> Any:
+    """Stands for a layer that is left out."""
+    return tensor

@@ -1,0 +1,186 @@
+"""Fake quantization of kernels: the integers the file will hold, zeros and clusters kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfopt.keras_gate import tf_keras, tfmot
+
+_keras_quantization = tfmot.quantization.keras
+
+# 8 bits, symmetric and without -128: what TensorFlow Lite asks of weights.
+_LARGEST = 127
+
+# The layers whose kernels are fake-quantized; along these axes, the output channels, a kernel has
+# many scales in the file.
+CHANNEL_AXES: dict[type, dict[str, tuple[int, ...]]] = {
+    tf_keras.layers.Dense: {"kernel": (1,)},
+    tf_keras.layers.Conv1D: {"kernel": (2,)},
+    tf_keras.layers.Conv2D: {"kernel": (3,)},
+    tf_keras.layers.Conv1DTranspose: {"kernel": (1,)},
+    tf_keras.layers.Conv2DTranspose: {"kernel": (2,)},
+    tf_keras.layers.DepthwiseConv1D: {"depthwise_kernel": (1, 2)},
+    tf_keras.layers.DepthwiseConv2D: {"depthwise_kernel": (2, 3)},
+    tf_keras.layers.SeparableConv1D: {"depthwise_kernel": (1, 2), "pointwise_kernel": (2,)},
+    tf_keras.layers.SeparableConv2D: {"depthwise_kernel": (2, 3), "pointwise_kernel": (3,)},
+}
+
+
+def round_kernel(kernel: Any, channel_axes: tuple[int, ...]) -> tf.Tensor:
+    """Rounds a kernel to 8 bits, and lets gradients through as if it had not.
+
+    The largest magnitude of each output channel becomes 127. The converter rounds the same way, and
+    folding a batch norm into a kernel only multiplies its channels' scales: so training sees the
+    integers of the file. (TF-MOT states the scales in the graph instead, which the converter
+    understands on few layers, and a depthwise kernel gets a single one.)
+
+    Args:
+        kernel: Weights of any shape.
+        channel_axes: The axes of the output channels; () rounds the whole kernel with one scale.
+
+    Returns:
+        Weights of the same shape.
+
+    Example:
+        >>> round_kernel(np.float32([[12.7, 0.26], [-2.02, 127.0]]), (1,)).numpy().round(3)
+        array([[ 12.7,   0. ],
+               [ -2. , 127. ]], dtype=float32)
+
+    References:
+        Jacob et al., Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, 2018, section 3 (equation 12); Krishnamoorthi,
+        Quantizing deep convolutional networks for efficient inference, 2018, section 2.4.
+    """
+    kernel = tf.convert_to_tensor(kernel)
+    within = [axis for axis in range(kernel.shape.rank) if axis not in channel_axes]
+    scale = tf.reduce_max(tf.abs(kernel), axis=within, keepdims=True) / _LARGEST
+    rounded = tf.round(tf.math.divide_no_nan(kernel, scale)) * scale
+    return kernel + tf.stop_gradient(rounded - kernel)
+
+
+def channels_share_values(kernel: np.ndarray, channel_axes: tuple[int, ...]) -> bool:
+    """Returns whether the same values, zero apart, come back in several output channels.
+
+    Args:
+        kernel: A kernel with few different values.
+        channel_axes: The axes of the output channels, next to each other.
+
+    Example:
+        >>> channels_share_values(np.array([[1, 2, 1], [2, 1, 2]]), (1,))
+        True
+        >>> channels_share_values(np.array([[1, 3, 5], [2, 4, 6]]), (1,))
+        False
+    """
+    channel = np.zeros(kernel.shape, int)
+    sizes = [kernel.shape[axis] if axis in channel_axes else 1 for axis in range(kernel.ndim)]
+    channel += np.arange(np.prod(sizes)).reshape(sizes)
+    used = kernel != 0
+    pairs = {*zip(channel[used].tolist(), kernel[used].tolist(), strict=True)}
+    return len(pairs) > 1.25 * len(np.unique(kernel[used]))
+
+
+@tf_keras.utils.register_keras_serializable(package="tfopt")
+class KernelQuantizer(_keras_quantization.quantizers.Quantizer):
+    """Fake-quantizes a kernel; its zeros stay zeros, and weights that are equal stay equal.
+
+    Zeros are kept by giving them no gradient. Clusters are kept by reading, in the place of each
+    weight, the first weight of its cluster: that one then gets the gradients of all of them. It is
+    one gather a step, whatever the number of clusters. (TF-MOT's cluster-preserving quantizer finds
+    the nearest centroid of each weight again in each step.)
+
+    Args:
+        channel_axes: The axes of the output channels; () for one scale for the whole kernel.
+        clustered: Whether weights that are equal when the quantizer is built must stay so.
+
+    References:
+        Han, Mao and Dally, Deep Compression, 2016, section 3.2, equation 3 (a shared weight's
+        gradient is the sum of its users').
+    """
+
+    def __init__(self, channel_axes: tuple[int, ...], clustered: bool = False) -> None:
+        self.channel_axes = tuple(channel_axes)
+        self.clustered = clustered
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, tf.Variable]:
+        """Notes, for each weight, the position of the first one that equals it."""
+        if not self.clustered:
+            return {}
+        with tf.init_scope():
+            first = _first_equals(getattr(layer.layer, name).numpy())
+        position = layer.add_weight(
+            f"{name}_first_equal",
+            shape=tensor_shape,
+            dtype=tf.int32,
+            initializer=tf_keras.initializers.Constant(first),
+            trainable=False,
+        )
+        return {"first_equal": position}
+
+    def __call__(
+        self, inputs: Any, training: Any, weights: dict[str, tf.Variable], **kwargs: Any
+    ) -> tf.Tensor:
+        """Returns the rounded kernel; training and inference are the same."""
+        return round_kernel(self.shared(inputs, weights), self.channel_axes)
+
+    def shared(self, kernel: Any, weights: dict[str, tf.Variable]) -> tf.Tensor:
+        """Returns the kernel before rounding, zeros and clusters kept."""
+        kernel = tf.convert_to_tensor(kernel)
+        if self.clustered:
+            kernel = tf.gather(tf.reshape(kernel, [-1]), weights["first_equal"])
+        return kernel * tf.cast(kernel != 0, kernel.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal quantizer."""
+        return {"channel_axes": list(self.channel_axes), "clustered": self.clustered}
+
+
+@tf_keras.utils.register_keras_serializable(package="tfopt")
+class KernelConfig(_keras_quantization.QuantizeConfig):
+    """Tells TF-MOT's wrapper to fake-quantize the kernels of a layer, and nothing else of it.
+
+    Args:
+        quantizers: A quantizer for each attribute of the layer that holds a kernel.
+    """
+
+    def __init__(self, quantizers: dict[str, KernelQuantizer]) -> None:
+        self.quantizers = quantizers
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, KernelQuantizer]]:
+        """Returns the kernels, each with its quantizer."""
+        return [(getattr(layer, name), quantizer) for name, quantizer in self.quantizers.items()]
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        """Puts the rounded kernels where the layer looks for its own."""
+        for name, kernel in zip(self.quantizers, quantize_weights, strict=True):
+            setattr(layer, name, kernel)
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        """Returns none: activations are layers of their own."""
+        return []
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        """Does nothing, as there are none."""
+        pass  # AutoGraph drops the docstring, and a function must have a body
+
+    def get_output_quantizers(self, layer: Any) -> list[Any]:
+        """Returns none: a layer behind this one quantizes its output."""
+        return []
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal configuration, as JSON values."""
+        return {"quantizers": {name: q.get_config() for name, q in self.quantizers.items()}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> KernelConfig:
+        """Makes the configuration that `get_config` described."""
+        described = config["quantizers"].items()
+        return cls({name: KernelQuantizer(**settings) for name, settings in described})
+
+
+def _first_equals(kernel: np.ndarray) -> np.ndarray:
+    """For each weight, the position of the first weight that equals it."""
+    _, first, group = np.unique(kernel, return_index=True, return_inverse=True)
+    return first[group].reshape(kernel.shape).astype(np.int32)

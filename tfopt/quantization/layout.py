@@ -1,0 +1,239 @@
+"""Where the file rounds: which kernels and which tensors of a model are to be fake-quantized."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from tfopt.keras_gate import tf_keras
+from tfopt.quantization.graph import KerasTensor, Layer, Node, nodes, outputs
+from tfopt.quantization.kernels import CHANNEL_AXES
+
+_layers = tf_keras.layers
+
+# Activations that the converter computes in the operation before them.
+_FUSED_ACTIVATIONS = {"linear", "relu", "relu6"}
+# Activations whose range in the file is fixed, whatever the data.
+_FIXED_RANGE = {"softmax", "sigmoid", "tanh", "log_softmax"}
+# Layers that hand numbers on: their output has the scale of their input in the file. The random
+# ones do nothing at inference.
+_HANDS_ON: tuple[type, ...] = (
+    _layers.ActivityRegularization,
+    _layers.AlphaDropout,
+    _layers.Cropping1D,
+    _layers.Cropping2D,
+    _layers.Cropping3D,
+    _layers.Dropout,
+    _layers.Flatten,
+    _layers.GaussianDropout,
+    _layers.GaussianNoise,
+    _layers.GlobalMaxPooling1D,
+    _layers.GlobalMaxPooling2D,
+    _layers.MaxPooling1D,
+    _layers.MaxPooling2D,
+    _layers.Permute,
+    _layers.RepeatVector,
+    _layers.Reshape,
+    _layers.SpatialDropout1D,
+    _layers.SpatialDropout2D,
+    _layers.SpatialDropout3D,
+    _layers.UpSampling1D,
+    _layers.UpSampling2D,
+    _layers.ZeroPadding1D,
+    _layers.ZeroPadding2D,
+    _layers.ZeroPadding3D,
+)
+_ARITHMETIC: tuple[type, ...] = (_layers.Add, _layers.Subtract, _layers.Multiply)
+# Layers that are one operation of the file, with the batch norm and ReLU folded into it.
+_ONE_OPERATION = {
+    *CHANNEL_AXES,
+    *_ARITHMETIC,
+    _layers.AveragePooling2D,
+    _layers.Concatenate,
+    _layers.GlobalAveragePooling2D,
+} - {_layers.SeparableConv1D, _layers.SeparableConv2D}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What of a model is fake-quantized.
+
+    Args:
+        kernels: Names of the layers whose kernels are.
+        tensors: The tensors that are, by id.
+        one_scale: Names of the layers in `kernels` whose kernel may have a single scale, stated in
+            the graph: the converter understands that on them.
+        open_inputs: Names of the input layers that lead to an operation with a range that is not
+            trained. The converter calibrates it, and inserts float operations if the input's
+            own range is stated in the graph.
+    """
+
+    kernels: frozenset[str]
+    tensors: frozenset[int]
+    one_scale: frozenset[str]
+    open_inputs: frozenset[str]
+
+
+def plan(model: tf_keras.Model, touched: frozenset[str]) -> Layout:
+    """Decides where a model is fake-quantized, so that training rounds where the file does.
+
+    A tensor is rounded where the file holds it in 8 bits: not between a convolution and the batch
+    norm and ReLU that the converter folds into it, nor between an addition and its ReLU; once,
+    behind a concatenation, for all that is put together by it; and not behind a layer that only
+    hands numbers on.
+
+    Args:
+        model: A functional model whose activations are separate (`separate_activations`).
+        touched: Names of the layers that may be fake-quantized.
+
+    References:
+        Jacob et al., Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, 2018, section 3 and appendix A.
+    """
+    graph = _Graph(model)
+    rounded: dict[int, KerasTensor] = {}
+    for node in nodes(model):
+        for tensor in outputs(node):
+            if (node.is_input or node.layer.name in touched) and graph.is_rounded(node, tensor):
+                rounded[id(tensor)] = tensor
+    for node in nodes(model):
+        if isinstance(node.layer, _layers.Concatenate) and node.layer.name in touched:
+            for tensor in graph.put_together(node):
+                rounded.pop(id(tensor), None)
+    kernels = [layer for layer in model.layers if has_kernel(layer) and layer.name in touched]
+    return Layout(
+        frozenset(layer.name for layer in kernels),
+        frozenset(rounded),
+        frozenset(layer.name for layer in kernels if graph.understands_scale(layer)),
+        frozenset(
+            node.layer.name
+            for node in nodes(model)
+            if node.is_input and not graph.all_trained(outputs(node)[0], frozenset(rounded))
+        ),
+    )
+
+
+def has_kernel(layer: Layer) -> bool:
+    """Returns whether a layer's kernels can be fake-quantized."""
+    return type(layer) in CHANNEL_AXES
+
+
+def computes_activation(layer: Layer) -> bool:
+    """Returns whether a layer with a kernel computes an activation that the file does not fuse."""
+    return has_kernel(layer) and _function(layer) not in _FUSED_ACTIVATIONS
+
+
+class _Graph:
+    """A model's tensors with the calls that use them."""
+
+    def __init__(self, model: tf_keras.Model) -> None:
+        self._users: dict[int, list[Node]] = defaultdict(list)
+        self._makers: dict[int, Node] = {}
+        self._calls: dict[str, list[Node]] = defaultdict(list)
+        self._results = {id(tensor) for tensor in model.outputs}
+        for node in nodes(model):
+            self._calls[node.layer.name].append(node)
+            for tensor in outputs(node):
+                self._makers[id(tensor)] = node
+            for tensor in node.keras_inputs:
+                self._users[id(tensor)].append(node)
+
+    def only_user(self, tensor: KerasTensor) -> Node | None:
+        """The one call a tensor goes to, None if there are more or it is a result."""
+        users = self._users[id(tensor)]
+        return users[0] if len(users) == 1 and id(tensor) not in self._results else None
+
+    def is_rounded(self, node: Node, tensor: KerasTensor) -> bool:
+        """Whether the file holds a tensor in 8 bits with a range of its own."""
+        if not tensor.dtype.is_floating:
+            return False
+        if isinstance(node.layer, _HANDS_ON) or _has_fixed_range(node.layer):
+            return False
+        user = self.only_user(tensor)
+        return user is None or not self._is_folded(user, into=node)
+
+    def put_together(self, concatenation: Node) -> Iterator[KerasTensor]:
+        """The tensors that go nowhere but into a concatenation, and so take its range."""
+        pending = list(concatenation.keras_inputs)
+        while pending:
+            tensor = pending.pop()
+            maker = self._makers[id(tensor)]
+            if self.only_user(tensor) is None or maker.is_input:
+                continue
+            yield tensor
+            if isinstance(maker.layer, _HANDS_ON):
+                pending += maker.keras_inputs
+
+    def all_trained(self, tensor: KerasTensor, rounded: frozenset[int]) -> bool:
+        """Whether all that is computed of a tensor, in one operation each, has a trained range."""
+        for node in self._users[id(tensor)]:
+            result = outputs(node)[0]
+            if isinstance(node.layer, _HANDS_ON):
+                if not self.all_trained(result, rounded):
+                    return False
+                continue
+            if type(node.layer) not in _ONE_OPERATION:
+                return False
+            while id(result) not in rounded:
+                user = self.only_user(result)
+                if user is None or not self._is_folded(user, into=result.node):
+                    return False
+                result = outputs(user)[0]
+        return True
+
+    def understands_scale(self, layer: Layer) -> bool:
+        """Whether the converter understands a scale stated for a layer's kernel."""
+        if type(layer) is _layers.DepthwiseConv2D:
+            return layer.depth_multiplier == 1
+        if type(layer) is _layers.Dense:
+            return all(
+                node.keras_inputs[0].shape.rank == 2 and not self._norm_behind(node)
+                for node in self._calls[layer.name]
+            )
+        return type(layer) is _layers.Conv2D
+
+    def _norm_behind(self, node: Node) -> bool:
+        """Whether a batch norm is folded into a call."""
+        user = self.only_user(outputs(node)[0])
+        return user is not None and _is_folded_norm(user, into=node)
+
+    def _is_folded(self, node: Node, *, into: Node) -> bool:
+        """Whether the converter computes a call in the operation before it."""
+        if _is_folded_norm(node, into=into):
+            return True
+        takes_activation = isinstance(into.layer, (*_ARITHMETIC, _layers.BatchNormalization))
+        takes_activation |= has_kernel(into.layer) and _function(into.layer) == "linear"
+        return takes_activation and _is_plain_relu(node.layer)
+
+
+def _is_folded_norm(node: Node, *, into: Node) -> bool:
+    """Whether a call is a batch norm that the converter folds into the kernel before it."""
+    layer = into.layer
+    if not isinstance(node.layer, _layers.BatchNormalization) or not has_kernel(layer):
+        return False
+    rank = outputs(into)[0].shape.rank
+    foldable = type(layer) is not _layers.Conv1DTranspose and (
+        rank == 2 if isinstance(layer, _layers.Dense) else set(layer.dilation_rate) == {1}
+    )
+    return foldable and _function(layer) == "linear" and list(node.layer.axis) == [rank - 1]
+
+
+def _is_plain_relu(layer: Layer) -> bool:
+    """Whether a layer is a ReLU or ReLU6, which the converter fuses."""
+    if isinstance(layer, _layers.ReLU):
+        return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
+    return isinstance(layer, _layers.Activation) and _function(layer) in ("relu", "relu6")
+
+
+def _has_fixed_range(layer: Layer) -> bool:
+    """Whether the file rounds a layer's output with a range that no data changes."""
+    if isinstance(layer, _layers.Activation):
+        return _function(layer) in _FIXED_RANGE
+    return isinstance(layer, _layers.Softmax)
+
+
+def _function(layer: Any) -> str:
+    """The name of a layer's activation function."""
+    return getattr(layer.activation, "__name__", type(layer.activation).__name__)

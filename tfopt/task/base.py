@@ -1,0 +1,162 @@
+"""What a task is: its data, loss and metric, and whether a model goes with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from tfopt.data import (
+    Arrays,
+    ArraySplit,
+    Split,
+    as_arrays,
+    check_finite,
+    length,
+    sample_positions,
+    select,
+)
+from tfopt.errors import DataError, nearest
+from tfopt.task import fit
+from tfopt.task.source import tf_keras_loss
+
+Metric = str | Callable[[np.ndarray, np.ndarray], float]
+SplitName = Literal["train", "validation", "test"]
+
+CLASS_LOSS = "sparse_categorical_crossentropy"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TaskBase:
+    """The data of a model and what is asked of it: what `tfopt.Task` is, apart from building one.
+
+    `validation` is used for every choice, `test` only for the figures at the end: keep them apart.
+
+    Args:
+        train: What fine-tuning learns from, and calibration samples.
+        validation: What steps are compared on.
+        test: What the final figures are measured on; None measures them on `validation`.
+        loss: A Keras loss name or a tf_keras loss.
+        metric: A metric's name, or a function of (labels, outputs) to a number, higher is better.
+        class_names: The names of the classes, in the order of the labels.
+        batch_size: Samples in a training step.
+        seed: Seeds shuffling, initial values and sampling.
+        representative: Inputs to calibrate with; None samples them from `train`.
+        source: How `from_source` loads the same task again, as JSON values; None if it cannot.
+
+    Raises:
+        DataError: The splits do not go together, or a setting cannot be.
+    """
+
+    train: Split
+    validation: Split
+    test: Split | None = None
+    loss: Any
+    metric: Metric = "accuracy"
+    class_names: tuple[str, ...] | None = None
+    batch_size: int = 32
+    seed: int = 0
+    representative: Arrays | None = None
+    source: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise DataError(
+                received=f"batch_size={self.batch_size}", expected="at least 1", fix="32 is usual"
+            )
+        if not self.loss:
+            raise DataError(
+                received=f"loss={self.loss!r}",
+                expected="a Keras loss name or a tf_keras loss",
+                fix=f'for classes by number use loss="{CLASS_LOSS}"',
+            )
+        if self.representative is not None:
+            inputs = as_arrays(self.representative, "the representative inputs")
+            check_finite(inputs, "the representative inputs")
+            object.__setattr__(self, "representative", inputs)
+        object.__setattr__(self, "loss", tf_keras_loss(self.loss))
+        fit.check_alike(self.train, self.validation, self.test, self.representative)
+
+    def split(self, name: SplitName) -> Split:
+        """Returns a split by its name.
+
+        Raises:
+            DataError: The task has none of that name.
+
+        Example:
+            >>> import tfopt
+            >>> tfopt.Task.digits().split("validation").size
+            359
+        """
+        found = {key: split for key, split in self._splits().items() if split is not None}
+        if name not in found:
+            raise DataError(
+                received=f"the split {name!r}",
+                expected=nearest(str(name), found),
+                fix="name a split that the task has",
+            )
+        return found[name]
+
+    def representative_inputs(self, count: int) -> Arrays:
+        """Returns inputs to calibrate with, the same ones for the same seed.
+
+        Args:
+            count: How many; all, if there are fewer.
+
+        Raises:
+            DataError: They are not finite.
+
+        Example:
+            >>> import tfopt
+            >>> tfopt.Task.digits().representative_inputs(100).shape
+            (100, 8, 8, 1)
+        """
+        if self.representative is None:
+            inputs = self.train.sample(count, self.seed)
+        else:
+            places = sample_positions(length(self.representative), count, self.seed)
+            inputs = select(self.representative, places)
+        check_finite(inputs, "the representative inputs")
+        return inputs
+
+    def fingerprint(self) -> str:
+        """Returns a sha256 over the content of all splits and the representative inputs."""
+        whole = hashlib.sha256()
+        for name, split in self._splits().items():
+            whole.update(f"{name} {split.fingerprint() if split else None}".encode())
+        if self.representative is not None:
+            inputs = ArraySplit(self.representative, np.zeros(length(self.representative)))
+            whole.update(inputs.fingerprint().encode())
+        return whole.hexdigest()
+
+    def check(self, model: Any) -> None:
+        """Refuses a model that the data does not fit, in milliseconds.
+
+        Args:
+            model: A Keras model; only the shapes and types of its inputs and outputs are read.
+
+        Raises:
+            DataError: Number, names, shapes or types of inputs or labels, or the number of
+                classes, do not fit.
+        """
+        classes = len(self.class_names) if self.class_names is not None else None
+        for name, split in self._splits().items():
+            if split is not None:
+                fit.check_inputs(model, split, name)
+                fit.check_labels(model, split, name, loss=self.loss, classes=classes)
+
+    def check_training(self, model: Any) -> None:
+        """Refuses a model that cannot be trained on this task: `check`, and the loss.
+
+        Raises:
+            DataError: As for `check`; or the outputs are logits, and the loss takes them for
+                probabilities.
+        """
+        self.check(model)
+        fit.check_probabilities(model, self.loss)
+
+    def _splits(self) -> dict[str, Split | None]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}

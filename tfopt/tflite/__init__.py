@@ -1,0 +1,1 @@
+"""The `.tflite` file: made from a Keras model, read, and run."""

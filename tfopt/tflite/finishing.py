@@ -1,0 +1,85 @@
+"""The last touches to a converted file: names that tell the Keras layers, and a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema_types
+
+from tfopt.tflite import naming, schema
+
+_KEY = b"serving_default"
+
+
+def finish(
+    content: bytes,
+    *,
+    scopes: Mapping[str, str],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> bytes:
+    """Names a converted file's tensors after the Keras layers and signs it.
+
+    The file then depends on the model alone, is called by the names of the model's inputs and
+    outputs, and its weights are aligned.
+
+    Args:
+        content: What the converter wrote from a traced model.
+        scopes: What the layer of each scope is called.
+        inputs: The names of the inputs, in the model's order.
+        outputs: The names of the outputs, in the model's order.
+
+    Raises:
+        InterpreterError: The file is corrupt.
+    """
+    model = schema.unpack(content)
+    main = model.subgraphs[0]
+    for number, graph in enumerate(model.subgraphs):
+        graph.name = f"subgraph_{number}".encode() if number else b"main"
+        for tensor in graph.tensors:
+            tensor.name = naming.in_file(schema.text(tensor.name), scopes).encode()
+        _name_conversions(graph, model)
+    reads, writes = _ordered(model, main)
+    for index, name in reversed(list(zip(writes, outputs, strict=True))):
+        main.tensors[index].name = name.encode()
+    for index, name in zip(reads, inputs, strict=True):  # also for one that is an output as well
+        main.tensors[index].name = name.encode()
+    main.inputs, main.outputs = reads, writes
+    model.description = schema.DESCRIPTION.encode()
+    model.signatureDefs = [_signature(zip(inputs, reads), zip(outputs, writes))]
+    return schema.pack(model)
+
+
+def _name_conversions(graph: Any, model: Any) -> None:
+    """Names what QUANTIZE and DEQUANTIZE write after what they read, where the name tells nothing."""
+    for op in graph.operators or []:
+        kind = schema.op_name(model.operatorCodes[op.opcodeIndex])
+        if kind in ("QUANTIZE", "DEQUANTIZE"):
+            source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+            if b"/" in source.name and b"/" not in made.name:
+                made.name = source.name + b"/" + kind.capitalize().encode()
+
+
+def _ordered(model: Any, main: Any) -> tuple[list[int], list[int]]:
+    """The numbers of the inputs and outputs in the model's order.
+
+    A SavedModel's are known by name only; the names were given to sort in the model's order.
+    """
+    if not model.signatureDefs:
+        return list(schema.integers(main.inputs)), list(schema.integers(main.outputs))
+    signature = model.signatureDefs[0]
+
+    def by_name(entries: list[Any]) -> list[int]:
+        return [entry.tensorIndex for entry in sorted(entries, key=lambda entry: entry.name)]
+
+    return by_name(signature.inputs), by_name(signature.outputs)
+
+
+def _signature(inputs: Any, outputs: Any) -> Any:
+    def entries(named: Any) -> list[Any]:
+        return [schema_types.TensorMapT(name.encode(), index) for name, index in named]
+
+    return schema_types.SignatureDefT(
+        inputs=entries(inputs), outputs=entries(outputs), signatureKey=_KEY, subgraphIndex=0
+    )

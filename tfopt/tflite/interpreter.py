@@ -1,0 +1,310 @@
+"""Runs `.tflite` files: the only importer of an interpreter, and no TensorFlow needed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from tfopt.data import Arrays, columns, leaves
+from tfopt.errors import (
+    DataError,
+    InterpreterError,
+    MissingPackageError,
+    SettingError,
+    nearest,
+)
+from tfopt.tflite.content import read_tflite
+from tfopt.tflite.tensor_spec import TensorSpec
+
+Kernels = Literal["default", "builtin", "reference"]
+
+_RESOLVERS: dict[str, str] = {
+    "default": "AUTO",
+    "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    "reference": "BUILTIN_REF",
+}
+
+# A batch pays while its largest activation stays in a core's own cache. A MobileNet's float
+# activations fill that with 4 images; a tiny net gains up to about a hundred, all from calling
+# less often.
+_CACHE_BYTES = 2 * 2**20
+_LARGEST_BATCH = 128
+# Fewer samples are over before it is known that they could have been batched.
+_WORTH_BATCHING = 8
+
+
+class TFLiteModel:
+    """A `.tflite` in the interpreter: real numbers in, real numbers out, any number of samples.
+
+    Quantization happens on the way in and out, so that a file with int8 inputs is used as the
+    float model it was made from. Samples are run in batches where that is faster and the file is
+    shown to give the same for a batch as for its samples one by one; a file with a batch size fixed
+    inside runs one by one. The states of recurrent layers are reset before every run, as Keras
+    does (the interpreter keeps them otherwise).
+
+    One model is for one thread at a time; `predict_batches` of `tfopt.tflite.parallel` uses all
+    cores.
+
+    Args:
+        tflite: The file's content or its path.
+        threads: Threads of the interpreter itself.
+        kernels: `"default"` (XNNPACK), `"builtin"` (TensorFlow Lite's own, which a
+            microcontroller's equal bit for bit) or `"reference"` (plain and slow).
+
+    Raises:
+        InterpreterError: The file cannot be read, or the interpreter refuses it.
+        SettingError: `threads` or `kernels` cannot be.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> tflite = tfopt.convert(small_cnn(), task=tfopt.Task.digits(),
+        ...                        target=tfopt.Target.int8())
+        >>> model = TFLiteModel(tflite)
+        >>> [spec.dtype for spec in model.inputs]
+        ['int8']
+        >>> [output.shape for output in model.predict(np.zeros((5, 8, 8, 1), np.float32))]
+        [(5, 10)]
+    """
+
+    def __init__(
+        self,
+        tflite: bytes | str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        kernels: Kernels = "default",
+    ) -> None:
+        if threads < 1:
+            raise SettingError(
+                received=f"threads={threads}",
+                expected="at least 1",
+                fix="leave it out for one thread",
+            )
+        if kernels not in _RESOLVERS:
+            raise SettingError(
+                received=f"kernels={kernels!r}",
+                expected=nearest(str(kernels), get_args(Kernels)),
+                fix="leave it out for the fastest",
+            )
+        self._content = read_tflite(tflite)
+        self._threads, self._kernels = threads, kernels
+        self._batch: int | None = None
+        self._shapes: list[tuple[int, ...]] | None = None
+        self._load()
+        self.inputs, self.outputs = self._specs()
+
+    def twin(self) -> TFLiteModel:
+        """Returns another interpreter of the same file and settings, for another thread."""
+        return TFLiteModel(self._content, threads=self._threads, kernels=self._kernels)
+
+    def predict(self, x: Arrays) -> list[np.ndarray]:
+        """Runs samples through the file.
+
+        Args:
+            x: The inputs, (samples, ...) each: one array, a tuple in the file's order, or a dict by
+                the names of `inputs`. Real numbers; arrays of a quantized input's own type are
+                taken as quantized already.
+
+        Returns:
+            The outputs in the order of `outputs`, (samples, ...) each: float32 for float and
+            quantized ones, else as the file gives them.
+
+        Raises:
+            DataError: The arrays do not fit the file's inputs.
+            InterpreterError: The file fails to run.
+        """
+        arrays = self._matched(x)
+        size = self._batch_size(arrays)
+        parts = [
+            self._run([array[start : start + size] for array in arrays])
+            for start in range(0, len(arrays[0]), size)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def set_inputs(self, x: Arrays) -> None:
+        """Puts samples into the inputs, all at once, for `invoke`: what a stop watch needs.
+
+        Raises:
+            DataError: The arrays do not fit the file's inputs.
+            InterpreterError: The file does not take this many samples at a time.
+        """
+        self._set(self._matched(x))
+
+    def invoke(self) -> None:
+        """Runs what `set_inputs` has put in.
+
+        Raises:
+            InterpreterError: The file fails to run.
+        """
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise self._failure("run", error) from error
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """One run of the interpreter; real numbers in and out."""
+        count = len(arrays[0])
+        self._set(arrays)
+        self.invoke()
+        outputs = []
+        for spec in self.outputs:
+            value = self._interpreter.get_tensor(spec.index)
+            if value.ndim == 0 or len(value) != count:
+                if count > 1:
+                    raise InterpreterError(
+                        received=f"output {spec.name!r} of shape {value.shape} for {count} samples",
+                        expected=f"{count} along the first axis",
+                        fix="run the samples one by one",
+                    )
+                value = value[np.newaxis]  # the file's output has no axis of samples
+            outputs.append(spec.decode(value))
+        return outputs
+
+    def _set(self, arrays: list[np.ndarray]) -> None:
+        """Sizes the inputs, resets states and fills the inputs in."""
+        shapes = [array.shape for array in arrays]
+        try:
+            if shapes != self._shapes:
+                self._shapes = None
+                for spec, shape in zip(self.inputs, shapes, strict=True):
+                    self._interpreter.resize_tensor_input(spec.index, shape)
+                self._interpreter.allocate_tensors()
+                self._shapes = shapes
+            self._interpreter.reset_all_variables()
+            for spec, array in zip(self.inputs, arrays, strict=True):
+                self._interpreter.set_tensor(spec.index, spec.encode(array))
+        except (ValueError, RuntimeError) as error:
+            raise self._failure(f"take inputs of shape {shapes}", error) from error
+
+    def _load(self) -> None:
+        """Makes the interpreter anew: one that failed to take a batch is not used again."""
+        module = _interpreter_module()
+        try:
+            self._interpreter = module.Interpreter(
+                model_content=self._content,
+                num_threads=self._threads,
+                experimental_op_resolver_type=getattr(
+                    module.OpResolverType, _RESOLVERS[self._kernels]
+                ),
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise self._failure("load", error) from error
+        self._shapes = None
+
+    def _specs(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs in the file's order, by the names of its signature if it has one.
+
+        Outputs that the converter numbered (`output_0`, ...) come in the order of the numbers.
+        """
+        signatures = self._interpreter.get_signature_list()
+        inputs: dict[int, str] = {}
+        outputs: dict[int, str] = {}
+        if len(signatures) == 1 or "serving_default" in signatures:
+            key = "serving_default" if "serving_default" in signatures else next(iter(signatures))
+            runner = self._interpreter.get_signature_runner(key)
+            inputs = {item["index"]: name for name, item in runner.get_input_details().items()}
+            outputs = {item["index"]: name for name, item in runner.get_output_details().items()}
+            del runner  # while it lives, the interpreter refuses to resize
+
+        def specs(details: list[dict[str, Any]], names: dict[int, str]) -> tuple[TensorSpec, ...]:
+            return tuple(
+                TensorSpec.of(item, names.get(item["index"], item["name"])) for item in details
+            )
+
+        found = specs(self._interpreter.get_output_details(), outputs)
+        numbers = [spec.name.removeprefix("output_") for spec in found]
+        if all(number.isdecimal() for number in numbers):
+            found = tuple(sorted(found, key=lambda spec: int(spec.name.removeprefix("output_"))))
+        return specs(self._interpreter.get_input_details(), inputs), found
+
+    def _matched(self, x: Arrays) -> list[np.ndarray]:
+        """The arrays in the order of the inputs, checked."""
+        given = leaves(x)
+        if len(given) == len(self.inputs) == 1:
+            arrays = [np.asarray(given[0][1])]
+        else:
+            names = [spec.name for spec in self.inputs]
+            arrays = [np.asarray(array) for array in columns(x, names)]
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            spec.check(array)
+        lengths = {spec.name: len(a) for spec, a in zip(self.inputs, arrays, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise DataError(
+                received=f"inputs of different lengths: {lengths}",
+                expected="the same number of samples in each",
+                fix="check how the inputs were cut",
+            )
+        return arrays
+
+    def _batch_size(self, arrays: list[np.ndarray]) -> int:
+        """How many samples to run at a time, found out once."""
+        if self._batch is None and len(arrays[0]) < _WORTH_BATCHING:
+            return 1
+        if self._batch is None:
+            self._batch = self._batch_limit()
+            if self._batch > 1 and not self._batches_well([array[[0, -1]] for array in arrays]):
+                self._batch = 1
+        return self._batch
+
+    def _batch_limit(self) -> int:
+        """The largest batch whose activations stay in the cache.
+
+        A rule over the file instead of a trial by the clock: the same file and data are always cut
+        the same way.
+        """
+        activations = [
+            np.dtype(item["dtype"]).itemsize * int(np.prod(item["shape"], dtype=np.int64))
+            for item in self._interpreter.get_tensor_details()
+            if len(item["shape"]) > 1 and item["shape"][0] == 1 and item["dtype"] != np.bytes_
+        ]
+        fitting = self._threads * _CACHE_BYTES // max(activations, default=1)
+        return max(1, min(_LARGEST_BATCH, fitting))
+
+    def _batches_well(self, pair: list[np.ndarray]) -> bool:
+        """Whether two samples at once give what they give one by one.
+
+        A file can take a batch without an error and still mix its samples, where a constant shape
+        is baked into a RESHAPE.
+        """
+        single = [self._run([array[i : i + 1] for array in pair]) for i in (0, 1)]
+        try:
+            both = self._run(pair)
+        except InterpreterError:
+            self._load()
+            return False
+        for spec, first, second, together in zip(self.outputs, *single, both, strict=True):
+            alone = np.concatenate([first, second])
+            largest = float(np.abs(alone[np.isfinite(alone)]).max(initial=0))
+            error = 0.0 if spec.scale else 1e-5 * largest
+            if not np.allclose(together, alone, rtol=0, atol=error, equal_nan=True):
+                return False
+        return True
+
+    def _failure(self, what: str, error: Exception) -> InterpreterError:
+        """What the interpreter said, as an error of our own."""
+        return InterpreterError(
+            received=f"a file of {len(self._content):,} bytes that fails to {what} with "
+            f"{self._kernels} kernels: {error}",
+            expected="a .tflite file that the interpreter can run",
+            fix="see which ops it holds with tfopt.inspect, and make it again with tfopt.convert",
+        )
+
+
+def _interpreter_module() -> Any:
+    """LiteRT's interpreter, or TensorFlow Lite's where only TensorFlow is installed."""
+    for name in ("ai_edge_litert.interpreter", "tensorflow.lite.python.interpreter"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise MissingPackageError(
+        received="neither ai-edge-litert nor tensorflow",
+        expected="one of them, to run .tflite files",
+        fix="pip install ai-edge-litert",
+    )

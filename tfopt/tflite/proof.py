@@ -1,0 +1,164 @@
+"""Proves a converted file: its types, that an integer target's computes in integers, that it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfopt.errors import ConversionError, FloatOpsError, InterpreterError
+from tfopt.target import Target
+from tfopt.tflite.inspect import Inspection, Op, layer_of
+from tfopt.tflite.interpreter import Kernels, TFLiteModel
+from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
+
+_TIME_LIMIT_S = 300.0
+_sandbox = Sandbox()
+
+
+def prepare() -> None:
+    """Starts the process that files are run in, while something else is being done."""
+    _sandbox.start()
+
+
+def check_runs(
+    tflite: bytes,
+    sample: Sequence[np.ndarray],
+    inspection: Inspection,
+    layers: Mapping[str, str],
+) -> None:
+    """Runs a file once, in a process that a crash may take down.
+
+    Args:
+        tflite: The file.
+        sample: One sample, an array of shape (1, ...) for each input.
+        inspection: What the file holds.
+        layers: What the user's model calls each layer, by its name in the file.
+
+    Raises:
+        ConversionError: It cannot be loaded or run, crashes, or takes minutes.
+    """
+    failures: dict[str, Crashed | Failed] = {}
+    for kernels in ("default", "builtin"):
+        try:
+            _sandbox.call(run_once, tflite, tuple(sample), kernels, time_limit_s=_TIME_LIMIT_S)
+        except (Crashed, Failed) as error:
+            failures[kernels] = error
+        if "default" not in failures:
+            return
+    raise _does_not_run(failures, inspection, layers) from failures["default"]
+
+
+def run_once(tflite: bytes, sample: tuple[np.ndarray, ...], kernels: Kernels) -> None:
+    """Runs one sample through a file: called in a sandbox."""
+    try:
+        TFLiteModel(tflite, kernels=kernels).predict(sample)
+    except InterpreterError as error:
+        raise RuntimeError(error.received) from error
+
+
+def check_types(inspection: Inspection, target: Target, kinds: Sequence[Sequence[str]]) -> None:
+    """Checks that inputs and outputs have the types that the target asks for.
+
+    Args:
+        inspection: The file.
+        target: What is asked for, of inputs and outputs that are real numbers.
+        kinds: The model's own types of the inputs, and of the outputs.
+
+    Raises:
+        ConversionError: One has another type.
+    """
+    asked = (target.input_type, target.output_type)
+    for tensors, own, real in zip((inspection.inputs, inspection.outputs), kinds, asked, strict=True):
+        for tensor, kind in zip(tensors, own, strict=True):
+            expected = real if kind.startswith(("float", "bfloat")) else kind
+            if tensor.dtype != expected:
+                raise ConversionError(
+                    received=f"a file whose tensor {tensor} is not of the type asked for",
+                    expected=f"{expected}, as {target.numerics} with input_type="
+                    f"{target.input_type!r} and output_type={target.output_type!r} asks for",
+                    fix="use input_type='float32' and output_type='float32'",
+                )
+
+
+def check_lstms(inspection: Inspection) -> None:
+    """Checks that each quantized LSTM op reads its hidden state as it has written it.
+
+    Where its output is concatenated with another, the converter changes the scale of the output
+    alone; the file then runs, and is wrong.
+
+    Raises:
+        ConversionError: The scales differ.
+    """
+    for op in inspection.ops:
+        if not op.name.endswith("SEQUENCE_LSTM"):
+            continue
+        _, state, *_ = (tensor for tensor in op.inputs if not tensor.constant)
+        output = op.outputs[0]
+        if (state.scales, state.zero_points) != (output.scales, output.zero_points):
+            raise ConversionError(
+                received=f"{op.name}, whose hidden state is stored with scale {state.scales} and "
+                f"whose output with {output.scales}",
+                expected="one scale for both, since the output is the next step's state",
+                fix="do not concatenate the LSTM's output directly (merge_mode='sum', say)",
+            )
+
+
+def float_ops_error(
+    inspection: Inspection, target: Target, layers: Mapping[str, str]
+) -> FloatOpsError | None:
+    """Returns the error that a file of an integer target has ops in floating point; None if not.
+
+    Args:
+        inspection: The file.
+        target: The target.
+        layers: What the user's model calls each layer, by its name in the file.
+    """
+    if not target.integer_only or inspection.integer_only:
+        return None
+    # the conversions around an op are a consequence of it
+    computing = [op for op in inspection.float_ops if op.name not in ("QUANTIZE", "DEQUANTIZE")]
+    ops = [_in_users_words(op, layers) for op in computing or inspection.float_ops]
+    where = ", ".join(dict.fromkeys(repr(op.layer) for op in ops if op.layer))
+    return FloatOpsError(
+        received=f"{len(ops)} op(s) in floating point in a file for {target.numerics}: "
+        + "; ".join(map(str, ops)),
+        expected="integer ops only",
+        fix=f"replace {f'layer {where}' if where else 'what they come from'} by one that has an "
+        "integer kernel, move it out of the model, or accept it with allow_float_ops=True",
+    )
+
+
+def _in_users_words(op: Op, layers: Mapping[str, str]) -> Op:
+    name = layer_of(op, layers)
+    return dataclasses.replace(op, layer=layers[name] if name else None)
+
+
+def _does_not_run(
+    failures: Mapping[str, Crashed | Failed], inspection: Inspection, layers: Mapping[str, str]
+) -> ConversionError:
+    said = [_happened(failure) for failure in failures.values()]
+    node = re.search(r"Node number (\d+) \(", said[-1])  # XNNPACK numbers them otherwise
+    op = None
+    if "builtin" in failures and node and int(node[1]) < len(inspection.ops):
+        op = _in_users_words(inspection.ops[int(node[1])], layers)
+    fix = "convert the model cut short behind each of its layers to find the one, and replace it"
+    if op is not None and op.layer:
+        fix = f"replace layer {op.layer!r}, or move it out of the model"
+    if "builtin" not in failures:
+        said.append("without XNNPACK it runs")
+    return ConversionError(
+        received=f"a converted file on whose first run the interpreter {'; '.join(said)}"
+        + (f"; at {op}" if op is not None else ""),
+        expected="a file that runs",
+        fix=fix,
+    )
+
+
+def _happened(failure: Crashed | Failed) -> str:
+    if isinstance(failure, Failed):
+        return f"fails ({failure.error})"
+    last = [line for line in failure.printed.splitlines() if line and not line.startswith("INFO")]
+    return f"crashes ({': '.join([failure.how, *last[-1:]])})"

@@ -1,0 +1,204 @@
+"""A Keras model as one TensorFlow function, traced so that the file depends on the model alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import tensorflow as tf
+
+from tfopt.errors import ModelError
+from tfopt.keras_gate import tf_keras
+from tfopt.tflite import naming
+
+MOST_STEPS = 512
+"""Recurrent layers over longer sequences are not unrolled: a step takes about ten ops."""
+
+_lock = threading.Lock()  # the model, and modules of Keras and TensorFlow, are changed meanwhile
+_LOOPS = frozenset({"While", "StatelessWhile"})
+_FAKE_QUANTIZATION = (
+    "fake_quant_with_min_max_args",
+    "fake_quant_with_min_max_vars",
+    "fake_quant_with_min_max_vars_per_channel",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A model's inference as a TensorFlow function.
+
+    Args:
+        function: The concrete function; inputs and outputs in the model's order.
+        names: What the layer of each scope is called in the file; `""` for the model itself.
+        layers: What the user's model calls each layer, by its name in the file.
+        inputs: The names of the inputs, in order.
+        outputs: The names of the outputs, in order.
+        loops: Whether the graph holds a loop, as recurrent layers have. The converter knows some,
+            and kills the process at others.
+        model: The model, whose variables the function reads.
+    """
+
+    function: Any
+    names: dict[str, str]
+    layers: dict[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    loops: bool
+    model: tf_keras.Model
+
+
+def trace(
+    model: tf_keras.Model,
+    *,
+    batch: int | None,
+    lstm_ops: bool,
+    fake_quantized: bool,
+    keep_names: Collection[str] = (),
+) -> Traced:
+    """Traces a model in inference mode, each layer under its position instead of its name.
+
+    Automatic names count through the whole process, and TensorFlow orders by name what it
+    converts: traced by name, one model would give several files.
+
+    Args:
+        model: A built tf_keras functional model; it is left as it was.
+        batch: Samples in a batch; None leaves it open, so that the file can run any number.
+        lstm_ops: Leave LSTMs whole, for TensorFlow Lite's op. Other recurrent layers are unrolled
+            in time, since the converter crashes on their loops.
+        fake_quantized: Keep the fake quantization of a quantization-aware model. Without it, the
+            model computes with the trained weights in floating point.
+        keep_names: Layer names that data goes by: kept in the file even if Keras made them.
+
+    Raises:
+        ModelError: TensorFlow cannot trace the model; its error is chained.
+    """
+    layers = list(dict.fromkeys(model._flatten_layers()))
+    scopes = naming.scopes(layers)
+    names = naming.file_names(layers, keep=keep_names)
+    specs = [
+        tf.TensorSpec([batch, *tensor.shape[1:]], tensor.dtype, name=input_name(index))
+        for index, tensor in enumerate(model.inputs)
+    ]
+
+    @tf.function
+    def infer(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202 - AutoGraph reads it
+        given = tf.nest.pack_sequence_as(model.input, list(inputs))
+        outputs = tf.nest.flatten(model(given, training=False))
+        return {output_name(index): output for index, output in enumerate(outputs)}
+
+    quantization = contextlib.nullcontext() if fake_quantized else _without_fake_quantization()
+    time = contextlib.nullcontext() if lstm_ops else _unrolled(layers)
+    try:
+        with _lock, _scoped(layers, scopes), time, quantization:
+            function = infer.get_concrete_function(*specs)
+    except Exception as error:
+        raise _cannot_trace(model, error) from error
+    return Traced(
+        function=function,
+        names={scopes[id(x)]: "" if x is model else names[id(x)] for x in layers},
+        layers={names[id(x)]: naming.seen_through(x).name for x in layers if x is not model},
+        inputs=naming.unique([names[id(x._keras_history.layer)] for x in model.inputs]),
+        outputs=naming.unique([names[id(x._keras_history.layer)] for x in model.outputs]),
+        loops=_has_loops(function),
+        model=model,
+    )
+
+
+def has_lstm_ops(model: tf_keras.Model) -> bool:
+    """Returns whether a model is recurrent, and all of it plain LSTMs: TensorFlow Lite has an op."""
+    layers = list(model._flatten_layers())
+    recurrent = [layer for layer in layers if isinstance(layer, tf_keras.layers.RNN)]
+    masked = any(
+        getattr(layer, "mask_zero", False) or isinstance(layer, tf_keras.layers.Masking)
+        for layer in layers
+    )
+    return bool(recurrent) and not masked and all(map(_is_plain_lstm, recurrent))
+
+
+def _is_plain_lstm(layer: Any) -> bool:
+    plain = isinstance(layer, tf_keras.layers.LSTM) and layer._could_use_gpu_kernel
+    begins_at_zero = not layer.inbound_nodes or len(tf.nest.flatten(layer.input)) == 1
+    return plain and begins_at_zero and not layer.stateful
+
+
+def input_name(index: int) -> str:
+    """Returns what an input is called while it is converted: sorting keeps the model's order."""
+    return f"input_{index:05d}"
+
+
+def output_name(index: int) -> str:
+    """Returns what an output is called while it is converted."""
+    return f"output_{index:05d}"
+
+
+@contextlib.contextmanager
+def _scoped(layers: Sequence[Any], scopes: dict[int, str]) -> Iterator[None]:
+    """Makes the layers open their own scopes instead of their names while they are called."""
+
+    def opens(scope: str) -> Any:
+        def name_scope() -> str:
+            return "/".join(part for part in (tf.get_current_name_scope(), scope, "") if part) + "/"
+
+        return name_scope
+
+    try:
+        for layer in layers:
+            # beside Keras' own attribute tracking, which would make the function part of the model
+            vars(layer)["_name_scope"] = opens(scopes[id(layer)])
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("_name_scope", None)
+
+
+@contextlib.contextmanager
+def _unrolled(layers: Sequence[Any]) -> Iterator[None]:
+    """Makes recurrent layers repeat their cell for each step of time instead of looping."""
+    from tf_keras.src import backend
+
+    loop = backend.rnn
+
+    def rnn(step: Any, inputs: Any, *args: Any, **settings: Any) -> Any:
+        axis = 0 if settings.get("time_major") else 1
+        steps = tf.nest.flatten(inputs)[0].shape[axis]
+        if steps is not None and steps <= MOST_STEPS:
+            settings["unroll"] = True
+        return loop(step, inputs, *args, **settings)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(backend, "rnn", rnn))
+        for layer in layers:
+            if hasattr(layer, "_could_use_gpu_kernel"):  # LSTM, GRU: a way around backend.rnn
+                stack.enter_context(mock.patch.object(layer, "_could_use_gpu_kernel", False))
+        yield
+
+
+@contextlib.contextmanager
+def _without_fake_quantization() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for name in _FAKE_QUANTIZATION:
+            stack.enter_context(mock.patch.object(tf.quantization, name, _unchanged))
+        yield
+
+
+def _unchanged(inputs: tf.Tensor, *args: Any, **settings: Any) -> tf.Tensor:
+    return inputs
+
+
+def _has_loops(function: Any) -> bool:
+    graph = function.graph.as_graph_def()
+    nodes = [graph.node, *(called.node_def for called in graph.library.function)]
+    return any(node.op in _LOOPS for group in nodes for node in group)
+
+
+def _cannot_trace(model: tf_keras.Model, error: Exception) -> ModelError:
+    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        received=f"model {model.name!r}, whose trace fails with {type(error).__name__}: {first}",
+        expected="a functional model that TensorFlow can trace for inference",
+        fix="call the model on one batch with training=False to see the failing layer",
+    )
