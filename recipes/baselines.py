@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tfopt
 from tfopt.keras_gate import tf_keras
 from tfopt.training import fine_tune
@@ -21,8 +23,10 @@ def load_or_train(task: tfopt.Task, *, epochs: float, cache: str | Path) -> tf_k
         epochs: How long to train.
         cache: Directory of trained baselines.
     """
-    inputs, _ = next(task.train.batches(1))
-    model = build(inputs.shape[1:], len(task.class_names or ()))
+    images, _ = task.train.first()
+    if not isinstance(images, np.ndarray) or images.ndim != 4 or not task.class_names:
+        raise ValueError("the recipes train a baseline for images only; give your own with --model")
+    model = build(images.shape[1:], len(task.class_names))
     key = f"{model.to_json()}{task.fingerprint()}{epochs}{task.seed}{task.batch_size}"
     file = Path(cache) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.keras"
     if file.exists():
@@ -33,12 +37,12 @@ def load_or_train(task: tfopt.Task, *, epochs: float, cache: str | Path) -> tf_k
     return model
 
 
-def build(shape: tuple[int, int, int], classes: int) -> tf_keras.Model:
+def build(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
     """A small net that suits the size of the images: ResNet-8 from 32 pixels on, else a CNN."""
     return resnet8(shape, classes) if min(shape[:2]) >= 32 else cnn(shape, classes)
 
 
-def cnn(shape: tuple[int, int, int], classes: int) -> tf_keras.Model:
+def cnn(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
     """Three convolutions with batch norm, the last two with a stride, and a dense classifier."""
     image = layers.Input(shape, name="image")
     x = _conv(image, 16, "conv1")
@@ -47,7 +51,7 @@ def cnn(shape: tuple[int, int, int], classes: int) -> tf_keras.Model:
     return _classifier(image, x, classes, "cnn")
 
 
-def resnet8(shape: tuple[int, int, int], classes: int) -> tf_keras.Model:
+def resnet8(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
     """ResNet-8 of MLPerf Tiny (Banbury et al. 2021): three residual blocks of 16, 32, 64 channels.
 
     Larger images are first reduced by a strided stem.

@@ -88,7 +88,7 @@ def test_changes_are_against_the_step_before_and_the_baseline():
 
 def test_the_verdict_names_broken_budgets_only():
     assert not REPORT.kept
-    assert REPORT.verdict == "BUDGET BROKEN: max_bytes 10000: 14,000 bytes."
+    assert REPORT.verdict == "BUDGET BROKEN: max_bytes 10,000: 14,000 bytes."
     kept = dataclasses.replace(REPORT, budgets=REPORT.budgets[:1])
     assert kept.kept
     assert kept.verdict == "Budgets kept: max_accuracy_drop 0.01: +0.0050 on 360 test samples."

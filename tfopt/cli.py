@@ -19,6 +19,7 @@ from typing import Any
 
 from absl import flags
 
+import tfopt
 from tfopt.commands import NAMES, Command, command
 from tfopt.errors import TfoptError, nearest
 
@@ -58,9 +59,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(_overview())
         return 0
     if first == "--version":
-        from tfopt import __version__
-
-        print(f"tfopt {__version__}")
+        print(f"tfopt {tfopt.__version__}")
         return 0
     if first not in NAMES:
         if not arguments:

@@ -20,8 +20,9 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
         content: Text is written as UTF-8.
 
     Example:
-        >>> write_file("/tmp/tfopt_example/model.tflite", b"TFL3")
-        >>> Path("/tmp/tfopt_example/model.tflite").read_bytes()
+        >>> path = Path(tempfile.mkdtemp()) / "new" / "model.tflite"
+        >>> write_file(path, b"TFL3")
+        >>> path.read_bytes()
         b'TFL3'
     """
     path = Path(path)
@@ -48,11 +49,10 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool = False) ->
         overwrite: Accept an existing one.
 
     Raises:
-        OutputExistsError: It is there, and `overwrite` is false; or a file is where a directory of
-            results is to be, so that `overwrite` would not help.
+        OutputExistsError: It is there, and `overwrite` is false.
 
     Example:
-        >>> refuse_existing("/tmp/tfopt_example/nothing_here")
+        >>> refuse_existing(Path(tempfile.mkdtemp()) / "result")
     """
     path = Path(path)
     if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
@@ -79,9 +79,10 @@ def write_directory(
         OutputExistsError: There is something, and `overwrite` is false or would lose other files.
 
     Example:
-        >>> with write_directory("/tmp/tfopt_example/result", overwrite=True) as folder:
+        >>> goal = Path(tempfile.mkdtemp()) / "result"
+        >>> with write_directory(goal) as folder:
         ...     _ = (folder / "report.md").write_text("# Report")
-        >>> os.listdir("/tmp/tfopt_example/result")
+        >>> os.listdir(goal)
         ['report.md']
     """
     goal = Path(directory).resolve()

@@ -38,8 +38,9 @@ def load_model(
 
     The result is new: the model given, its weights, optimizer and compile state are left as they
     were. Nested models are dissolved into their layers (`conv` of `backbone` becomes
-    `backbone_conv`), shared layers stay shared, frozen ones frozen. A Keras 3 model is rebuilt layer
-    by layer, and both are shown to give the same outputs on random inputs.
+    `backbone_conv`), shared layers stay shared, frozen ones frozen. Several inputs or outputs are
+    flat, those of a dict named by its keys. A Keras 3 model is rebuilt layer by layer, and both are
+    shown to give the same outputs on random inputs.
 
     Args:
         model: A `.keras` or `.h5` file that Keras 3 or tf_keras wrote, a SavedModel directory that

@@ -153,7 +153,7 @@ class Report:
             return "No budget was set."
         broken = [budget for budget in self.budgets if not budget.kept]
         told = "; ".join(
-            f"{budget.name} {budget.limit:g}: {budget.measured}"
+            f"{budget.name} {budget.limit:,}: {budget.measured}"
             for budget in broken or self.budgets
         )
         return f"{'BUDGET BROKEN' if broken else 'Budgets kept'}: {told}."
@@ -226,11 +226,11 @@ class Report:
 
 
 _NOTES = """\
-Every row is a `.tflite` run in the interpreter. The metric stands with its 95 % confidence interval,
-on all validation samples; the test set is used for the first and the last row only. Agreement is
-with the baseline's outputs. Latency is one sample on one thread of the machine named below; its
-ratios come from runs in turns. Unique weights: the largest number of distinct values among weights
-that share a scale."""
+Every row is a `.tflite` run in the interpreter. The metric stands with its 95 % confidence
+interval, on all validation samples; the test set is used for the first and the last row only.
+Agreement is with the baseline's outputs. Latency is one sample on one thread of the machine named
+below; its ratios come from runs in turns. Unique weights: the largest number of distinct values
+among weights that share a scale."""
 
 
 def _step(row: dict[str, Any]) -> Step:

@@ -24,7 +24,7 @@ class Reproduction:
     Args:
         same: The new file equals the saved one byte for byte.
         message: What was compared, and the likely cause of a difference.
-        tflite: The new file.
+        tflite: The new file; the saved one if it was changed, since then nothing is made.
     """
 
     same: bool
@@ -60,6 +60,10 @@ def reproduce(
             expected="the directory of a result, as result.save() writes it",
             fix="give that directory",
         )
+    content = saved.read_bytes()
+    if hashlib.sha256(content).hexdigest() != recipe.made_from.get("tflite_sha256"):
+        message = "model.tflite is not the file the recipe names: it was changed after it was saved"
+        return Reproduction(False, message, content)
     baseline = load_model(folder / BASELINE_FILE)
     if weights_checksum(baseline) != recipe.made_from.get("baseline"):
         raise ModelError(
@@ -75,7 +79,7 @@ def reproduce(
             fix="give the same arrays, splits and batch size, or the same version of the data set",
         )
     tflite = optimize(baseline, recipe.techniques, task=task, target=recipe.target).tflite
-    return _compare(saved.read_bytes(), tflite, recipe)
+    return _compare(content, tflite, recipe)
 
 
 def _task(recipe: Recipe, data_dir: str | os.PathLike[str] | None) -> Task:
@@ -94,9 +98,6 @@ def _task(recipe: Recipe, data_dir: str | os.PathLike[str] | None) -> Task:
 
 def _compare(saved: bytes, made: bytes, recipe: Recipe) -> Reproduction:
     """Says whether two files are the same, and what the recipe knows about the saved one."""
-    if hashlib.sha256(saved).hexdigest() != recipe.made_from.get("tflite_sha256"):
-        message = "model.tflite is not the file the recipe names: it was changed after it was saved"
-        return Reproduction(False, message, made)
     if saved == made:
         return Reproduction(True, f"the same {len(made):,} bytes came out again", made)
     versions = recipe.made_from.get("environment", {})

@@ -66,6 +66,8 @@ class Technique(abc.ABC):
     """
 
     stage: ClassVar[Stage]
+    headline: ClassVar[tuple[str, ...]] = ()
+    """The settings a report always shows, defaults included."""
 
     @abc.abstractmethod
     def select(self, model: tf_keras.Model) -> Selection:
@@ -95,11 +97,11 @@ class Technique(abc.ABC):
 
     @property
     def settings(self) -> str:
-        """The settings that are not defaults, as one line of a report: `sparsity=0.5, epochs=3`."""
+        """The headline and what is not a default, as one line: `sparsity=0.5, epochs=3`."""
         return ", ".join(
             f"{field.name}={getattr(self, field.name)!r}"
             for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
+            if field.name in self.headline or getattr(self, field.name) != field.default
         )
 
 

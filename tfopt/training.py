@@ -88,7 +88,7 @@ def fine_tune(
         Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
         equation 5 (the cosine, without restarts).
     """
-    task.check(model)
+    task.check_training(model)
     tf_keras.utils.set_random_seed(task.seed)
     per_epoch = steps_per_epoch(task)
     steps = total_steps(epochs, per_epoch)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import os
 import socket
 import sys
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +89,8 @@ def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
     where = os.fspath(data_dir) if data_dir is not None else None
     try:
-        return tensorflow_datasets.builder(name, data_dir=where, try_gcs=False)
+        with _without_log():
+            return tensorflow_datasets.builder(name, data_dir=where, try_gcs=False)
     except (ValueError, AssertionError, TypeError) as error:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name.split(":")[0], known, n=3)
@@ -98,18 +101,31 @@ def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
         ) from error
 
 
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Keeps TFDS' remarks on incomplete folders out of the way of the error that explains them."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _prepare(builder: Any, name: str, download: bool) -> None:
     """Downloads the set if it is not on disk."""
-    if builder.is_prepared():
-        return
-    where = builder.data_path
+    with _without_log():
+        if builder.is_prepared():
+            return
     fix = (
         f"prepare it on a machine with a network, tfds.load({name!r}), and pass its directory as "
         "data_dir (--data_dir)"
     )
     if not download or not _reachable(builder):
         raise DataError(
-            received=f"the data set {name!r}, which is not prepared in {os.fspath(where.parent)!r}"
+            received=f"the data set {name!r}, which is not prepared in "
+            f"{os.fspath(builder.data_path)!r}"
             + (", and no network to download it" if download else ""),
             expected="a prepared set" + (" or a network" if download else ""),
             fix=fix,

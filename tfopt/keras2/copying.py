@@ -29,8 +29,8 @@ def copy_layer(layer: Any, name: str, *, float32: bool = False) -> Any:
     try:
         config = layer.get_config()
         config["name"] = name
-        if float32 and "float16" in str(layer.dtype_policy.name):
-            config["dtype"] = "float32"
+        if float32:
+            config = _in_32_bits(config)
         copy = type(layer).from_config(config)
         if hasattr(layer, "quantize_config"):  # its configuration leaves some quantizers out
             copy.quantize_config = deepcopy(layer.quantize_config)
@@ -43,6 +43,16 @@ def copy_layer(layer: Any, name: str, *, float32: bool = False) -> Any:
             "__init__",
         ) from error
     return primed(copy, ((weight.name, weight.numpy()) for weight in layer.weights))
+
+
+def _in_32_bits(config: Any) -> Any:
+    """A configuration with half precision, of the layer or one inside, raised to 32 bits."""
+    if isinstance(config, dict):
+        return {
+            key: "float32" if key == "dtype" and "float16" in str(value) else _in_32_bits(value)
+            for key, value in config.items()
+        }
+    return [_in_32_bits(item) for item in config] if isinstance(config, list) else config
 
 
 def _copy_lambda(layer: Any, name: str) -> Any:
@@ -118,7 +128,7 @@ def copy_state(source: Any, copy: Any) -> None:
     _check_same_weights(source, copy)
     # Not get_weights: some wrappers hand out only part of theirs.
     values = tf_keras.backend.batch_get_value(source.weights)
-    tf_keras.backend.batch_set_value(list(zip(copy.weights, values)))
+    tf_keras.backend.batch_set_value(list(zip(copy.weights, values, strict=True)))
     for old, new in pairs:
         if isinstance(new, tf_keras.layers.Normalization) and new.input_mean is None:
             new.finalize_state()  # the statistics in use are derived from the weights

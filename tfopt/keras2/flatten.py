@@ -77,7 +77,7 @@ def name_outputs(tensors: list[Any], structure: Any, names: Names) -> list[Any]:
         tensor
         if tensor._keras_history.layer.name == key
         else tf_keras.layers.Activation("linear", name=names.take(key))(tensor)
-        for key, tensor in zip(sorted(structure), tensors)
+        for key, tensor in zip(sorted(structure), tensors, strict=True)
     ]
 
 
@@ -100,7 +100,7 @@ class _Builder:
         graph = self._graph
         tensors = tf.nest.flatten(graph.inputs)
         with every_scope(model):
-            inputs = [self._input(*pair) for pair in zip(tensors, graph.input_names)]
+            inputs = [self._input(*pair) for pair in zip(tensors, graph.input_names, strict=True)]
             outputs = self._run(graph, inputs, [])
             for layer, new in self._copies.values():
                 if not isinstance(layer, tf_keras.Model):  # `copy` has filled those
@@ -128,13 +128,15 @@ class _Builder:
             path: Names of the models it is nested in.
             **fixed: `training=False` where the user called the nested model so: it holds inside.
         """
-        values = dict(zip(map(id, tf.nest.flatten(graph.inputs)), inputs))
+        values = dict(zip(map(id, tf.nest.flatten(graph.inputs)), inputs, strict=True))
         for node in graph.nodes:
             args, kwargs = _arguments(node, values)
             if node.layer._call_spec.expects_training_arg:
                 kwargs |= fixed
             outputs = self._call(node.layer, args, kwargs, path)
-            values.update(zip(map(id, tf.nest.flatten(node.outputs)), tf.nest.flatten(outputs)))
+            values.update(
+                zip(map(id, tf.nest.flatten(node.outputs)), tf.nest.flatten(outputs), strict=True)
+            )
         return [values[id(tensor)] for tensor in tf.nest.flatten(graph.outputs)]
 
     def _call(self, layer: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:

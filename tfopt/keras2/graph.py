@@ -122,7 +122,7 @@ def _nodes_restored(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for nodes, length in zip(lists, lengths):
+        for nodes, length in zip(lists, lengths, strict=True):
             del nodes[length:]
 
 

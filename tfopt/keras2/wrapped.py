@@ -82,7 +82,7 @@ def read(file: h5py.File) -> Any:
                 fix="strip the wrappers before saving: TF-MOT leaves the quantizers that preserve "
                 "clusters out of the configuration",
             )
-        tf_keras.backend.batch_set_value(list(zip(variables, arrays)))
+        tf_keras.backend.batch_set_value(list(zip(variables, arrays, strict=True)))
     return model
 
 
@@ -109,7 +109,11 @@ def _modules(model: Any) -> set[str]:
     parts = [
         part
         for layer in model._flatten_layers()
-        for part in (layer, getattr(layer, "quantize_config", None), getattr(layer, "quantizer", None))
+        for part in (
+            layer,
+            getattr(layer, "quantize_config", None),
+            getattr(layer, "quantizer", None),
+        )
     ]
     found = {type(part).__module__ for part in parts}
     return {name for name in found if name.startswith("tfopt.")}

@@ -2,14 +2,16 @@
 
 The way of a model, and where to add what:
 
-- `graph` finds the model's calls (tracing subclassed models and custom layers) and repeats each on
-  tf_keras tensors, in Keras 3's order, nested models dissolved.
+- `graph` finds the model's calls: as Keras 3 recorded them, or traced from a `call` method.
+- `translation` repeats each call on tf_keras tensors, in Keras 3's order, nested models dissolved.
 - `layers` makes the tf_keras layer for a Keras 3 layer. **A new layer class goes here**, as a
   function in its table; most need none, since the configuration carries over (`config`).
-- `ops` makes the tf_keras layer for a `keras.ops` call. **A new op goes here**; an op that is not in
-  the table still works, as an `Operation` layer.
+- `ops` makes the tf_keras layer for a `keras.ops` call. **A new op goes here**; an op that is not
+  in its table still works, as a `Keras3Operation`.
+- `channels` turns layers around whose channels come first.
 - `activations` writes the activation functions that tf_keras lacks or means differently.
-- `twins` holds the tf_keras layers of our own: the counterparts of Keras 3 layers that tf_keras
-  lacks, and `Operation`, which calls any Keras 3 operation.
+- `twins` holds the tf_keras layers of our own, counterparts of Keras 3 layers that tf_keras lacks.
+- `operation` holds `Keras3Operation`, the layer that calls any Keras 3 operation: the last resort.
+- `functions` turns Python functions that call TensorFlow (a Lambda's, say) into layers.
 - `proof` compares the two models on random inputs and names the first layer that differs.
 """

@@ -9,9 +9,11 @@ import tf_keras
 
 # Functions that both Keras know by the same name and mean the same by.
 SHARED = frozenset(
-    "elu exponential gelu leaky_relu linear log_softmax mish relu relu6 selu sigmoid softmax "
-    "softplus softsign tanh".split()
-)
+    {
+        "elu", "exponential", "gelu", "leaky_relu", "linear", "log_softmax", "mish", "relu",
+        "relu6", "selu", "sigmoid", "softmax", "softplus", "softsign", "tanh",
+    }
+)  # fmt: skip
 RENAMED = {"silu": "swish", "swish": "swish"}
 
 
@@ -27,7 +29,7 @@ def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
 
 @_registered
 def hard_silu(x: tf.Tensor) -> tf.Tensor:
-    """x * relu6(x + 3) / 6, also called hard_swish."""
+    """Returns x * relu6(x + 3) / 6, also called hard_swish."""
     return x * hard_sigmoid(x)
 
 
@@ -39,19 +41,19 @@ def hard_tanh(x: tf.Tensor) -> tf.Tensor:
 
 @_registered
 def hard_shrink(x: tf.Tensor) -> tf.Tensor:
-    """x outside -0.5..0.5, else 0."""
+    """Returns x outside -0.5..0.5, else 0."""
     return tf.where(tf.abs(x) > 0.5, x, tf.zeros_like(x))
 
 
 @_registered
 def soft_shrink(x: tf.Tensor) -> tf.Tensor:
-    """x drawn 0.5 towards 0."""
+    """Returns x drawn 0.5 towards 0."""
     return tf.nn.relu(x - 0.5) - tf.nn.relu(-x - 0.5)
 
 
 @_registered
 def tanh_shrink(x: tf.Tensor) -> tf.Tensor:
-    """x - tanh(x)."""
+    """Returns x - tanh(x)."""
     return x - tf.tanh(x)
 
 

@@ -54,11 +54,15 @@ def arguments(layer: Any, cls: type, name: str, /, **replaced: Any) -> dict[str,
     return {**carried, **replaced, "name": name, "dtype": _dtype(layer)}
 
 
-@functools.cache
 def parameters(cls: type) -> dict[str, Any]:
     """The arguments a class takes, those it passes on to its parents too, with their defaults."""
+    return _parameters(cls.__mro__)
+
+
+@functools.cache
+def _parameters(classes: tuple[Any, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for base in cls.__mro__:
+    for base in classes:
         if "__init__" in vars(base):
             for key, parameter in inspect.signature(base.__init__).parameters.items():
                 found.setdefault(key, parameter.default)

@@ -11,6 +11,7 @@ import keras
 from keras.src.models.functional import Functional
 
 from tfopt.errors import ModelError
+from tfopt.keras2.copying import first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,34 @@ def recorded(model: Any) -> Graph | None:
     )
 
 
-def input_symbols(model: Any) -> Any:
+def graph_of(model: Any) -> tuple[Graph, list[Any]]:
+    """Returns the calls of any Keras 3 model, and symbols for the arguments it is called with.
+
+    Raises:
+        ModelError: A subclassed model was never called, or cannot be traced.
+    """
+    graph = recorded(model)
+    if graph is not None:
+        return graph, [graph.inputs]
+    symbols = _input_symbols(model)
+    kwargs = {"training": False} if model._call_has_training_arg else {}
+    try:
+        graph = traced(model.call, symbols, kwargs, owner=model)
+        for symbol, tensor in zip(keras.tree.flatten(symbols), graph.inputs, strict=True):
+            if graph.is_index(tensor):  # a built model knows its inputs' shapes, not their types
+                symbol._dtype = "int32"
+        return traced(model.call, symbols, kwargs, owner=model), symbols
+    except Exception as error:
+        raise ModelError(
+            received=f"the model {model.name!r} of class {type(model).__name__}, whose call() "
+            f"cannot be traced into a graph of layers: {first_line(error)}",
+            expected="a Sequential or functional model, or a call() that only calls layers and "
+            "keras.ops, the same ones for every input",
+            fix="rebuild it with the functional API: keras.Model(inputs, outputs)",
+        ) from error
+
+
+def _input_symbols(model: Any) -> Any:
     """Symbolic tensors like those a subclassed model has been called with: its arguments.
 
     Raises:
@@ -74,8 +102,8 @@ def input_symbols(model: Any) -> Any:
     shapes = getattr(model, "_build_shapes_dict", None)
     if not model.built or not shapes:
         raise ModelError(
-            received=f"the model {model.name!r} of class {type(model).__name__}, which has not "
-            "been called yet, so the shape of its inputs is unknown",
+            received=f"the model {model.name!r} of class {type(model).__name__}, whose inputs' "
+            "shape is unknown: it has not been called yet, or Keras could not trace its call()",
             expected="a built model",
             fix="call it once on a batch of real inputs, or use the functional API",
         )
@@ -118,6 +146,18 @@ def traced(function: Any, args: Any, kwargs: dict[str, Any], *, owner: Any = Non
     return Graph(inputs, outputs, nodes)
 
 
+def signature(arguments: Any) -> str:
+    """What tells calls of the same function apart: the shapes and types of their tensors."""
+    return str(
+        keras.tree.map_structure(
+            lambda leaf: (
+                f"{leaf.shape} {leaf.dtype}" if isinstance(leaf, keras.KerasTensor) else repr(leaf)
+            ),
+            arguments,
+        )
+    )
+
+
 def _weights_of(layer: Any) -> set[int]:
     return set(map(id, layer.weights))
 
@@ -145,7 +185,7 @@ def _nodes_restored(owner: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for nodes, length in zip(lists, lengths):
+        for nodes, length in zip(lists, lengths, strict=True):
             del nodes[length:]
 
 

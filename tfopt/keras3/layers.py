@@ -15,15 +15,18 @@ import tf_keras
 
 from tfopt.errors import ModelError
 from tfopt.keras3 import twins
+from tfopt.keras3.channels import channels_first
 from tfopt.keras3.config import NoCounterpartError, activation, arguments
 
 # Augmentation that tf_keras lacks: in inference they all hand their input on.
 _AUGMENTATIONS = frozenset(
-    "AugMix CutMix MixUp RandAugment RandomColorDegeneration RandomColorJitter "
-    "RandomElasticTransform RandomErasing RandomGaussianBlur RandomGrayscale RandomHue "
-    "RandomInvert RandomPerspective RandomPosterization RandomSaturation RandomSharpness "
-    "RandomShear".split()
-)
+    {
+        "AugMix", "CutMix", "MixUp", "RandAugment", "RandomColorDegeneration", "RandomColorJitter",
+        "RandomElasticTransform", "RandomErasing", "RandomGaussianBlur", "RandomGrayscale",
+        "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomSaturation",
+        "RandomSharpness", "RandomShear",
+    }
+)  # fmt: skip
 _OWN_HOMES = ("keras.src.layers.", "keras.src.applications.")
 
 
@@ -73,12 +76,7 @@ def paired(old: Any, new: Any) -> list[tuple[Any, Any]]:
             expected=f"those of a plain one, {shapes[1]}",
             fix="merge adapters (LoRA) into the kernel, and give the model before quantization",
         )
-    return list(zip(old.weights, new.weights))
-
-
-def channels_first(layer: Any) -> bool:
-    """Whether the layer's channels come before its positions: no CPU kernel takes that."""
-    return getattr(layer, "data_format", None) == "channels_first"
+    return list(zip(old.weights, new.weights, strict=True))
 
 
 def known_activation(function: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from tfopt.errors import ModelError
 from tfopt.keras2.graph import is_symbol
 
 _INPUT, _WEIGHT = "tfopt:input:", "tfopt:weight:"
@@ -19,43 +20,38 @@ _INPUT, _WEIGHT = "tfopt:input:", "tfopt:weight:"
 class Keras3Operation(tf_keras.layers.Layer):
     """Calls any operation or layer of Keras 3, on its TensorFlow backend.
 
-    The last resort for what has no tf_keras layer: exact, saved and loaded like any layer, and
-    trained, but a closed box to every technique. The Keras 3 object is used as a function: its
-    variables' values are those of this layer's weights.
+    The last resort for what has no tf_keras layer: exact, trained, saved and loaded like any layer,
+    but a closed box to every technique. The Keras 3 object is used as a function: the values of its
+    variables are those of this layer's weights.
 
     Args:
         operation: The Keras 3 object, or its configuration as JSON.
-        arguments: What it is called with, as JSON: Keras 3's serialization of `[args, kwargs]`
-            with `tfopt:input:0` in the place of the first input, and so on, and `tfopt:weight:0` in
-            that of the first weight that is an argument.
+        arguments: What it is called with: `[args, kwargs]`, or that as JSON, where
+            `tfopt:input:0` stands for the first input, and so on, and `tfopt:weight:0` for the
+            first weight that is itself an argument.
         weights_spec: Name, shape, dtype and whether it is trained, of each weight: those that are
             arguments, then the operation's own.
-        build_config: How to build the Keras 3 layer, as JSON.
         **kwargs: name, trainable, dtype.
     """
 
     def __init__(
         self,
         operation: Any,
-        arguments: str,
+        arguments: Any,
         *,
         weights_spec: Sequence[Sequence[Any]] = (),
-        build_config: str = "null",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "autocast": False})
-        if isinstance(operation, str):
-            operation = _deserialized(operation, build_config)
+        live = _from_json(operation), _from_json(arguments)
         # tf_keras would take a Keras 3 layer in an attribute for a layer of its own.
-        self._operation = lambda: operation
-        self._arguments = arguments
-        self._build_config = build_config
+        self._live = lambda: live
         self._weights_spec = [list(spec) for spec in weights_spec]
 
     @property
     def operation(self) -> Any:
         """The Keras 3 object."""
-        return self._operation()
+        return self._live()[0]
 
     def build(self, input_shape: Any) -> None:
         """Creates the weights."""
@@ -74,17 +70,16 @@ class Keras3Operation(tf_keras.layers.Layer):
         own = self.own_weights[len(free) :]
         filled = {f"{_INPUT}{i}": x for i, x in enumerate(tf.nest.flatten(inputs))}
         filled |= {f"{_WEIGHT}{i}": tf.convert_to_tensor(w) for i, w in enumerate(free)}
-        template = keras.saving.deserialize_keras_object(json.loads(self._arguments))
         args, kwargs = keras.tree.map_structure(
-            lambda leaf: filled.get(leaf, leaf) if isinstance(leaf, str) else leaf, template
+            lambda leaf: filled.get(leaf, leaf) if isinstance(leaf, str) else leaf, self._live()[1]
         )
         if getattr(self.operation, "_call_has_training_arg", False):
             kwargs["training"] = bool(training)
-        values = list(zip(variables, map(tf.convert_to_tensor, own)))
+        values = list(zip(variables, map(tf.convert_to_tensor, own), strict=True))
         with keras.StatelessScope(state_mapping=values) as scope:
             outputs = self.operation(*args, **kwargs)
         if training:
-            for variable, weight in zip(variables, own):
+            for variable, weight in zip(variables, own, strict=True):
                 if not variable.trainable:
                     weight.assign(scope.get_current_value(variable))
         return outputs
@@ -94,33 +89,19 @@ class Keras3Operation(tf_keras.layers.Layer):
         return None
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments of `__init__`."""
-        import keras
+        """Returns the arguments of `__init__`.
 
+        What Keras 3 cannot store stands for itself: the layer can then be copied, but not saved.
+        """
+        operation, arguments = map(_to_json, self._live())
         config = super().get_config()
         config.pop("autocast", None)
         return {
             **config,
-            "operation": json.dumps(keras.saving.serialize_keras_object(self.operation)),
-            "arguments": self._arguments,
+            "operation": operation,
+            "arguments": arguments,
             "weights_spec": self._weights_spec,
-            "build_config": self._build_config,
         }
-
-
-def _variables(operation: Any) -> list[Any]:
-    """The variables of a Keras 3 layer; an operation has none."""
-    return list(getattr(operation, "weights", []))
-
-
-def _deserialized(operation: str, build_config: str) -> Any:
-    import keras
-
-    built = keras.saving.deserialize_keras_object(json.loads(operation))
-    config = json.loads(build_config)
-    if config:
-        built.build_from_config(config)
-    return built
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,16 +121,24 @@ def boxed(operation: Any, args: Any, kwargs: dict[str, Any], name: str) -> tuple
     """Returns a layer for one call of an operation, and the tensors to call it on.
 
     Args:
-        operation: A Keras 3 operation or built layer.
+        operation: A Keras 3 operation or built layer. It is left as it was.
         args: The positional arguments of the call, tf_keras tensors in them.
         kwargs: The keyword arguments of the call.
         name: The new layer's name.
 
     Raises:
-        Exception: The operation or an argument cannot be stored.
+        ModelError: Keras 3 runs on another backend than TensorFlow.
     """
     import keras
 
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            received=f"the operation {name!r} of class {type(operation).__name__}, which tf_keras "
+            f"lacks, with Keras 3 on the backend {keras.backend.backend()}",
+            expected="Keras 3 on TensorFlow, where tf_keras can call it",
+            fix="set KERAS_BACKEND=tensorflow before starting Python, and load the model from its "
+            "file",
+        )
     tensors: list[Any] = []
     free: list[Any] = []
 
@@ -164,21 +153,53 @@ def boxed(operation: Any, args: Any, kwargs: dict[str, Any], name: str) -> tuple
 
     template = keras.tree.map_structure(placeholder, [list(args), kwargs])
     variables = [*free, *_variables(operation)]
-    layer = Keras3Operation(
-        operation,
-        json.dumps(keras.saving.serialize_keras_object(template)),
-        weights_spec=[
-            [f"{i}_{v.name}", list(v.shape), _float32(v.dtype), bool(v.trainable)]
-            for i, v in enumerate(variables)
-        ],
-        build_config=json.dumps(getattr(operation, "get_build_config", lambda: None)()),
-        name=name,
-    )
-    # What cannot be read back is found out here rather than when the saved model is loaded.
-    config = layer.get_config()
-    _deserialized(config["operation"], config["build_config"])
+    spec = [
+        [f"{i}_{v.name}", list(v.shape), _wide(v.dtype), bool(v.trainable)]
+        for i, v in enumerate(variables)
+    ]
+    layer = Keras3Operation(_in_32_bits(operation), template, weights_spec=spec, name=name)
     return Box(layer, variables), tensors[0] if len(tensors) == 1 else tensors
 
 
-def _float32(dtype: str) -> str:
+def _variables(operation: Any) -> list[Any]:
+    """The variables of a Keras 3 layer; an operation has none."""
+    return list(getattr(operation, "weights", []))
+
+
+def _wide(dtype: str) -> str:
     return "float32" if "float" in dtype else dtype
+
+
+def _in_32_bits(operation: Any) -> Any:
+    """A layer in half precision gets a twin in 32 bits."""
+    if "float16" not in str(getattr(operation, "compute_dtype", "")):
+        return operation
+    twin = type(operation).from_config({**operation.get_config(), "dtype": "float32"})
+    twin.build_from_config(operation.get_build_config())
+    return twin
+
+
+def _to_json(value: Any) -> Any:
+    """A Keras 3 object, or a structure, as JSON that is known to give it back; else the object."""
+    import keras
+
+    try:
+        stored = keras.saving.serialize_keras_object(value)
+        build_config = getattr(value, "get_build_config", lambda: None)()
+        text = json.dumps({"object": stored, "build_config": build_config})
+        _from_json(text)
+    except Exception:  # a layer of the user's may fail at this in any way
+        return value
+    return text
+
+
+def _from_json(text: Any) -> Any:
+    import keras
+
+    if not isinstance(text, str):
+        return text
+    content = json.loads(text)
+    value = keras.saving.deserialize_keras_object(content["object"])
+    if content["build_config"]:
+        value.build_from_config(content["build_config"])
+    return value

@@ -59,7 +59,6 @@ def _tensors(args: Any) -> list[Any]:
     return [item for item in flat if is_symbol(item)]
 
 
-
 def _is_float(tensor: Any) -> bool:
     return tensor.dtype.name == "float32"
 

@@ -18,7 +18,8 @@ from tfopt.keras3.translation import Translation
 _ROUNDING = 1e-4
 _HALF_ROUNDING = 3e-2
 _SEEDS = 3
-_UNKNOWN_SIZE = 32
+# Tried in turn for a size that the model leaves open: the first that is large enough for it.
+_OPEN_SIZES = (16, 64, 256, 4096)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ def prove(model: Any, translation: Translation) -> None:
     rounding = _HALF_ROUNDING if _has_half(model) else _ROUNDING
     original = [weight.numpy() for _, weight in translation.pairs]
     try:
-        for seed, trial in enumerate(_trials(translation, original)):
+        size = _open_size(model, translation)
+        for seed, trial in enumerate(_trials(translation, original, size)):
             _set_weights(translation, trial.weights)
             with _values(translation, trial.weights):
                 expected = _call_keras3(model, translation, trial.inputs)
@@ -66,18 +68,35 @@ def prove(model: Any, translation: Translation) -> None:
         _set_weights(translation, original)
 
 
-def _trials(translation: Translation, original: list[np.ndarray]) -> Iterator[_Trial]:
+def _open_size(model: Any, translation: Translation) -> int:
+    if all(None not in tensor.shape[1:] for tensor in translation.model.inputs):
+        return _OPEN_SIZES[0]
+    for size in _OPEN_SIZES[:-1]:
+        inputs = _random_inputs(translation, np.random.default_rng(0), size)
+        try:
+            _call_keras3(model, translation, inputs)
+        except Exception:  # whatever a layer says to an input that is too small
+            continue
+        return size
+    return _OPEN_SIZES[-1]
+
+
+def _trials(translation: Translation, original: list[np.ndarray], size: int) -> Iterator[_Trial]:
+    """Yields the user's weights first, then varied ones."""
     for seed in range(_SEEDS):
         random = np.random.default_rng(seed)
-        inputs = _random_inputs(translation, random)
+        inputs = _random_inputs(translation, random, size)
         values: dict[int, np.ndarray] = {}  # a variable may have two counterparts
-        for (variable, _), value in zip(translation.pairs, original):
+        for (variable, _), value in zip(translation.pairs, original, strict=True):
             varied = _varied(variable.name, value, random) if seed else value
             values.setdefault(id(variable), varied)
         yield _Trial(inputs, [values[id(variable)] for variable, _ in translation.pairs])
 
 
-def _random_inputs(translation: Translation, random: np.random.Generator) -> list[np.ndarray]:
+def _random_inputs(
+    translation: Translation, random: np.random.Generator, size: int
+) -> list[np.ndarray]:
+    """Returns an array for each input, `size` long where the model leaves the size open."""
     rows = [
         step.call.input_dim
         for step in translation.steps
@@ -86,7 +105,7 @@ def _random_inputs(translation: Translation, random: np.random.Generator) -> lis
     arrays = []
     for tensor in translation.model.inputs:
         batch, *rest = tensor.shape
-        shape = [batch or 2, *(size or _UNKNOWN_SIZE for size in rest)]
+        shape = [batch or 2, *(length or size for length in rest)]
         if tensor.dtype.is_floating:
             arrays.append(random.standard_normal(shape).astype(tensor.dtype.as_numpy_dtype))
         else:
@@ -109,7 +128,7 @@ def _varied(name: str, value: np.ndarray, random: np.random.Generator) -> np.nda
 
 def _values(translation: Translation, weights: list[np.ndarray]) -> Any:
     """A scope in which the Keras 3 model's variables have other values."""
-    pairs = zip(translation.pairs, weights)
+    pairs = zip(translation.pairs, weights, strict=True)
     return keras.StatelessScope(
         state_mapping=[
             (variable, keras.ops.convert_to_tensor(value, dtype=variable.dtype))
@@ -120,7 +139,7 @@ def _values(translation: Translation, weights: list[np.ndarray]) -> Any:
 
 def _set_weights(translation: Translation, values: list[np.ndarray]) -> None:
     weights = (weight for _, weight in translation.pairs)
-    tf_keras.backend.batch_set_value(list(zip(weights, values)))
+    tf_keras.backend.batch_set_value(list(zip(weights, values, strict=True)))
 
 
 def _call_keras3(model: Any, translation: Translation, inputs: list[np.ndarray]) -> list[Any]:
@@ -175,7 +194,9 @@ def _check_steps(translation: Translation, trial: _Trial, rounding: float) -> No
     model = translation.model
     tensors = [tensor for step in translation.steps for tensor in step.outputs]
     received = iter(_call_tf_keras(tf_keras.Model(model.inputs, tensors), trial.inputs))
-    values = dict(zip(map(id, model.inputs), map(keras.ops.convert_to_tensor, trial.inputs)))
+    values = dict(
+        zip(map(id, model.inputs), map(keras.ops.convert_to_tensor, trial.inputs), strict=True)
+    )
     with _values(translation, trial.weights):
         for step in translation.steps:
             args, kwargs = keras.tree.map_structure(
@@ -184,7 +205,7 @@ def _check_steps(translation: Translation, trial: _Trial, rounding: float) -> No
             if getattr(step.call, "_call_has_training_arg", False):
                 kwargs["training"] = False
             outputs = keras.tree.flatten(step.call(*args, **kwargs))
-            values.update(zip(map(id, step.outputs), outputs))
+            values.update(zip(map(id, step.outputs), outputs, strict=True))
             worst = max(map(_difference, _arrays(outputs), received), default=0.0)
             if not worst <= rounding:
                 name = f"the layer {step.name!r} of class {type(step.call).__name__}"

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import warnings
 from typing import Any
 
 import keras
 import tf_keras
 
-from tfopt.errors import ModelError
-from tfopt.keras2.copying import first_line
-from tfopt.keras2.graph import is_symbol
 from tfopt.keras2.flatten import name_outputs, single
+from tfopt.keras2.graph import is_symbol
 from tfopt.keras2.names import Names, legal
+from tfopt.keras3.channels import call_with_channels_last, channels_first
 from tfopt.keras3.config import NoCounterpartError
 from tfopt.keras3.functions import tensorflow_layers
-from tfopt.keras3.graph import Graph, input_symbols, recorded, traced
-from tfopt.keras3.layers import (
-    Translated,
-    channels_first,
-    known_activation,
-    paired,
-    translate,
-)
+from tfopt.keras3.graph import Graph, graph_of, recorded, signature, traced
+from tfopt.keras3.layers import Translated, known_activation, paired, translate
 from tfopt.keras3.operation import Box, boxed
 from tfopt.keras3.ops import Call, plain_layer
 
@@ -72,28 +67,12 @@ def translate_model(model: Any) -> Translation:
     Raises:
         ModelError: A subclassed model cannot be traced, or a layer cannot be translated.
     """
-    graph = recorded(model)
-    args = [graph.inputs] if graph else input_symbols(model)
-    translator = _Translator(model, graph or _traced_model(model, args))
-    return Translation(translator.translate(), translator.steps, translator.pairs, args)
-
-
-def _traced_model(model: Any, symbols: list[Any]) -> Graph:
-    kwargs = {"training": False} if model._call_has_training_arg else {}
-    try:
-        graph = traced(model.call, symbols, kwargs, owner=model)
-        for symbol, tensor in zip(keras.tree.flatten(symbols), graph.inputs):
-            if graph.is_index(tensor):  # a built model knows its inputs' shapes, not their types
-                symbol._dtype = "int32"
-        return traced(model.call, symbols, kwargs, owner=model)
-    except Exception as error:
-        raise ModelError(
-            received=f"the model {model.name!r} of class {type(model).__name__}, whose call() "
-            f"cannot be traced into a graph of layers: {first_line(error)}",
-            expected="a Sequential or functional model, or a call() that only calls layers and "
-            "keras.ops, the same ones for every input",
-            fix="rebuild it with the functional API: keras.Model(inputs, outputs)",
-        ) from error
+    graph, args = graph_of(model)
+    translator = _Translator(model, graph)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        result = translator.translate()
+    return Translation(result, translator.steps, translator.pairs, args)
 
 
 class _Translator:
@@ -110,7 +89,7 @@ class _Translator:
         self._names = Names([*graph.input_names, *(node.operation.name for node in graph.nodes)])
         # What was made of a Keras 3 layer or op, by its id, so that a shared one stays shared.
         self._named: dict[int, str] = {}
-        self._layers: dict[int, Translated] = {}
+        self._layers: dict[int, tuple[Any, Translated]] = {}
         self._ops: dict[int, Any] = {}
         self._boxes: dict[int, Box] = {}
         self._graphs: dict[tuple[int, str], Graph] = {}
@@ -123,22 +102,26 @@ class _Translator:
         graph = self._graph
         tensors = keras.tree.flatten(graph.inputs)
         names = map(self._names.take, graph.input_names)
-        inputs = [_input(tensor, name) for tensor, name in zip(tensors, names)]
+        inputs = [_input(tensor, name) for tensor, name in zip(tensors, names, strict=True)]
         outputs = name_outputs(self._run(graph, inputs, []), graph.outputs, self._names)
         model = tf_keras.Model(single(inputs), single(outputs), name=legal(self._model.name))
         self._copy_weights()
         return model
 
     def _copy_weights(self) -> None:
-        for translated in self._layers.values():
+        for layer, translated in self._layers.values():
             for old, new in translated.weights:
                 self.pairs += paired(old, new)
+            # Only now: frozen weights come last among a layer's weights.
+            translated.layer.trainable = layer.trainable
+            for old, new in translated.weights:
                 new.trainable = old.trainable
         for box in self._boxes.values():
-            self.pairs += zip(box.variables, box.layer.own_weights)
+            self.pairs += zip(box.variables, box.layer.own_weights, strict=True)
+            box.layer.trainable = getattr(box.layer.operation, "trainable", True)
         arrays = [keras.ops.convert_to_numpy(variable) for variable, _ in self.pairs]
         tf_keras.backend.batch_set_value(
-            [(weight, array) for (_, weight), array in zip(self.pairs, arrays)]
+            [(weight, array) for (_, weight), array in zip(self.pairs, arrays, strict=True)]
         )
 
     def _run(self, graph: Graph, inputs: list[Any], path: list[str], **fixed: bool) -> list[Any]:
@@ -150,14 +133,14 @@ class _Translator:
             path: Names of the models it is nested in.
             **fixed: `training=False` where the user called the nested model so: it holds inside.
         """
-        values = dict(zip(map(id, keras.tree.flatten(graph.inputs)), inputs))
+        values = dict(zip(map(id, keras.tree.flatten(graph.inputs)), inputs, strict=True))
         for node in graph.nodes:
             args, kwargs = node.arguments.fill_in(values)
             kwargs = {key: value for key, value in {**kwargs, **fixed}.items() if value is not None}
             if kwargs.get("training"):  # Keras 3 overrules it too, when the model is called
                 del kwargs["training"]
             outputs = keras.tree.flatten(self._call(node, args, kwargs, path))
-            values.update(zip(map(id, node.outputs), outputs))
+            values.update(zip(map(id, node.outputs), outputs, strict=True))
         return [values[id(tensor)] for tensor in keras.tree.flatten(graph.outputs)]
 
     def _call(self, node: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
@@ -171,8 +154,8 @@ class _Translator:
                 outputs = self._layer(node, args, kwargs, path)
             else:
                 outputs = self._op(node, args, kwargs, path)
-        except NoCounterpartError as reason:
-            return self._opaque(node, args, kwargs, path, reason)
+        except NoCounterpartError:
+            return self._opaque(node, args, kwargs, path)
         return self._done(node, args, kwargs, path, outputs)
 
     def _done(self, node: Any, args: Any, kwargs: Any, path: list[str], outputs: Any) -> Any:
@@ -191,32 +174,20 @@ class _Translator:
         """A layer that tf_keras has too."""
         layer = node.operation
         if id(layer) not in self._layers:
-            self._layers[id(layer)] = self._translated(layer, self._name(layer, path), kwargs)
-        translated = self._layers[id(layer)]
+            new = self._translated(layer, self._name(layer, path), kwargs)
+            self._layers[id(layer)] = layer, new
+        translated = self._layers[id(layer)][1]
         if not translated.layer._call_spec.expects_training_arg:
             kwargs = {key: value for key, value in kwargs.items() if key != "training"}
         if channels_first(layer):
-            outputs = self._with_channels_last(translated.layer, args[0], kwargs, [*path, layer.name])
+            take = functools.partial(self._names.take, path=[*path, layer.name])
+            outputs = call_with_channels_last(translated.layer, args[0], kwargs, take)
         else:
             outputs = translated.layer(*args, **kwargs)
         if translated.after is None:
             return outputs
-        path, count = [*path, f"{layer.name}_activation"], len(self.steps)
-        outputs = self._function(translated.after, node.outputs, [outputs], path)
-        del self.steps[count:]  # Keras 3 has no value of its own between the layer and its activation
-        return outputs
-
-    def _with_channels_last(self, layer: Any, x: Any, kwargs: Any, path: list[str]) -> Any:
-        """Calls a layer that wants channels last on a tensor that has them first."""
-        rank = len(x.shape)
-        if rank < 3:
-            return layer(x, **kwargs)
-        there, back = [*range(2, rank), 1], [rank - 1, *range(1, rank - 1)]
-        name = self._names.take("channels_last", path)
-        outputs = layer(tf_keras.layers.Permute(there, name=name)(x), **kwargs)
-        if len(outputs.shape) < rank:
-            return outputs
-        return tf_keras.layers.Permute(back, name=self._names.take("channels_first", path))(outputs)
+        path = [*path, f"{layer.name}_activation"]
+        return self._function(translated.after, node.outputs, [outputs], path)
 
     def _translated(self, layer: Any, name: str, kwargs: dict[str, Any]) -> Translated:
         inner = getattr(layer, "layer", None)
@@ -226,7 +197,7 @@ class _Translator:
             return Translated(tf_keras.layers.TimeDistributed(nested.model, name=name), ())
         translated = translate(layer, name)
         unknown = set(kwargs) - set(translated.layer._call_spec.arg_names) - {"training", "mask"}
-        if unknown and not isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
+        if unknown and not isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
             raise NoCounterpartError(f"tf_keras' {type(layer).__name__} takes no {sorted(unknown)}")
         return translated
 
@@ -239,11 +210,11 @@ class _Translator:
         if plain is None:
             raise NoCounterpartError(f"no tf_keras layer stands for {type(operation).__name__}")
         layer, inputs = plain
-        return self._ops.setdefault(id(operation), layer)(inputs)
+        if id(operation) not in self._ops:
+            self._ops[id(operation)] = layer
+        return self._ops[id(operation)](inputs)
 
-    def _opaque(
-        self, node: Any, args: Any, kwargs: Any, path: list[str], reason: NoCounterpartError
-    ) -> Any:
+    def _opaque(self, node: Any, args: Any, kwargs: Any, path: list[str]) -> Any:
         """What has no counterpart: taken apart if it can be, else called as it is."""
         operation = node.operation
         if isinstance(operation, keras.layers.Layer):
@@ -257,13 +228,14 @@ class _Translator:
             names = self._names, [*path, operation.name]
             outputs = tensorflow_layers(operation.function, args, settings, *names)
         else:
-            outputs = self._boxed(operation, args, kwargs, self._name(operation, path), reason)
+            box, inputs = boxed(operation, args, kwargs, self._name(operation, path))
+            outputs = self._boxes.setdefault(id(operation), box).layer(inputs)
         return self._done(node, args, kwargs, path, outputs)
 
     def _graph_inside(self, layer: Any, arguments: Any) -> Graph | None:
         """The graph of a layer's own `call`; None if it cannot be traced."""
         kwargs = {key: value for key, value in arguments.kwargs.items() if value is not None}
-        key = id(layer), _signature((arguments.args, kwargs))
+        key = id(layer), signature((arguments.args, kwargs))
         if key not in self._graphs:
             if layer._call_has_training_arg:
                 kwargs["training"] = False
@@ -278,35 +250,21 @@ class _Translator:
         if isinstance(function, keras.layers.Layer):
             if id(function) not in self._layers:
                 name = self._names.take(path[-1], path[:-1])
-                self._layers[id(function)] = translate(function, name)
-            return self._layers[id(function)].layer(*tensors)
+                self._layers[id(function)] = function, translate(function, name)
+            return self._layers[id(function)][1].layer(*tensors)
         known = known_activation(function)
         if known is not None:
             name = self._names.take(path[-1], path[:-1])
             return tf_keras.layers.Activation(known, name=name)(*tensors)
-        key = id(function), _signature(symbols)
+        key = id(function), signature(symbols)
         try:
             graph = self._graphs.setdefault(key, traced(function, symbols, {}))
         except Exception:  # the code is the user's: it may fail on symbols in any way
             return tensorflow_layers(function, tensors, {}, self._names, path)
-        return single(self._run(graph, tensors, path))
-
-    def _boxed(
-        self, operation: Any, args: Any, kwargs: Any, name: str, reason: NoCounterpartError
-    ) -> Any:
-        """The operation itself, called from a layer of ours."""
-        try:
-            box, inputs = boxed(operation, args, kwargs, name)
-        except Exception as error:
-            raise ModelError(
-                received=f"the layer {operation.name!r} of class {type(operation).__name__}, for "
-                f"which {reason}, and which cannot be stored: {first_line(error)}",
-                expected="layers that tf_keras has too, that call only such layers and keras.ops, "
-                "or that can be saved and loaded",
-                fix="write its get_config, and register it with "
-                "@keras.saving.register_keras_serializable",
-            ) from error
-        return self._boxes.setdefault(id(operation), box).layer(inputs)
+        steps = len(self.steps)
+        outputs = self._run(graph, tensors, path)
+        del self.steps[steps:]  # what goes into the activation is no tensor of Keras 3
+        return single(outputs)
 
 
 def _input(tensor: Any, name: str) -> Any:
@@ -314,19 +272,6 @@ def _input(tensor: Any, name: str) -> Any:
     dtype = "float32" if "float" in tensor.dtype else tensor.dtype
     shape, sparse = tensor.shape, bool(tensor.sparse)
     return tf_keras.Input(shape[1:], batch_size=shape[0], dtype=dtype, sparse=sparse, name=name)
-
-
-
-def _signature(arguments: Any) -> str:
-    """What tells calls of the same function apart: the shapes and types of their tensors."""
-    return str(
-        keras.tree.map_structure(
-            lambda leaf: (
-                f"{leaf.shape} {leaf.dtype}" if isinstance(leaf, keras.KerasTensor) else repr(leaf)
-            ),
-            arguments,
-        )
-    )
 
 
 def _makes_mask(layer: Any) -> bool:

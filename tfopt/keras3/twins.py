@@ -99,7 +99,9 @@ class RMSNormalization(tf_keras.layers.Layer):
         Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, equation 4.
     """
 
-    def __init__(self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+    def __init__(
+        self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.axis = [axis] if isinstance(axis, int) else sorted(axis)
         self.epsilon = epsilon

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from tfopt import facts
 from tfopt.errors import TechniqueError
-from tfopt.keras_gate import tf_keras, tfmot
+from tfopt.keras_gate import tf_keras
 from tfopt.quantization.graph import KerasTensor, Layer, built_copy, nodes, outputs, rebuild
 from tfopt.quantization.kernels import (
     CHANNEL_AXES,
     KernelConfig,
     KernelQuantizer,
+    KernelWrapper,
     channels_share_values,
 )
 from tfopt.quantization.layout import Layout, computes_activation
@@ -43,6 +44,12 @@ class FakeQuantized:
     doubles: dict[int, KerasTensor]
     ranges: list[tuple[KerasTensor, Layer]]
 
+    def layers_behind(self, names: frozenset[str]) -> frozenset[str]:
+        """Returns the names of the layers that round the outputs of the layers named."""
+        return frozenset(
+            layer.name for tensor, layer in self.ranges if tensor.node.layer.name in names
+        )
+
 
 def separate_activations(
     model: tf_keras.Model, touched: frozenset[str]
@@ -60,6 +67,8 @@ def separate_activations(
         The model with such layers taken apart: the first part keeps the name, the second is called
         `<name>_<activation>`. And `touched`, with the names of the second parts.
     """
+    if not any(layer.name in touched and computes_activation(layer) for layer in model.layers):
+        return model, touched
     names = {layer.name for layer in model.layers}
     activations: dict[str, Layer] = {}
 
@@ -82,14 +91,17 @@ def separate_activations(
     return separated, touched | {layer.name for layer in activations.values()}
 
 
-def insert(model: tf_keras.Model, layout: Layout) -> FakeQuantized:
+def insert(
+    model: tf_keras.Model, layout: Layout, found: tuple[facts.KernelFacts, ...]
+) -> FakeQuantized:
     """Returns a model together with its double that is fake-quantized where a layout says.
 
     Args:
         model: A functional float model.
         layout: What of it is to be fake-quantized.
+        found: What is true of its kernels, and to be kept so.
     """
-    found = {(fact.layer, fact.kernel): fact for fact in facts.measure(model).kernels}
+    gains = {(fact.layer, fact.kernel): fact for fact in found}
     names = {layer.name for layer in model.layers}
     ranges: list[tuple[KerasTensor, Layer]] = []
 
@@ -98,11 +110,10 @@ def insert(model: tf_keras.Model, layout: Layout) -> FakeQuantized:
             return layer
         one_scale = layer.name in layout.one_scale
         quantizers = {
-            kernel: _quantizer(layer, kernel, found[layer.name, kernel], one_scale=one_scale)
+            kernel: _quantizer(layer, kernel, gains[layer.name, kernel], one_scale=one_scale)
             for kernel in CHANNEL_AXES[type(layer)]
         }
-        wrapper = tfmot.quantization.keras.QuantizeWrapperV2
-        return wrapper(_copy(layer), KernelConfig(quantizers))
+        return KernelWrapper(_copy(layer), KernelConfig(quantizers))
 
     def follow(old: KerasTensor, new: KerasTensor) -> KerasTensor:
         if id(old) not in layout.tensors:
@@ -112,9 +123,6 @@ def insert(model: tf_keras.Model, layout: Layout) -> FakeQuantized:
         return ranges[-1][1](new)
 
     wrapped, doubles = rebuild(model, replace=replace, follow=follow)
-    for layer in wrapped.layers:
-        if is_wrapper(layer) and not layer.trainable:
-            _freeze(layer)
     return FakeQuantized(model, wrapped, doubles, ranges)
 
 
@@ -179,7 +187,10 @@ def example_inputs(model: tf_keras.Model) -> list[tf.Tensor]:
     random = np.random.default_rng(0)
     shapes = [[2, *(size or 16 for size in tensor.shape[1:])] for tensor in model.inputs]
     return [
-        tf.cast(random.uniform(size=shape) if tensor.dtype.is_floating else np.zeros(shape), tensor.dtype)
+        tf.cast(
+            random.uniform(size=shape) if tensor.dtype.is_floating else np.zeros(shape),
+            tensor.dtype,
+        )
         for tensor, shape in zip(model.inputs, shapes, strict=True)
     ]
 
@@ -199,12 +210,6 @@ def _quantizer(
     clustered = found.clustered or found.clustered_per_channel
     shared = found.clustered and channels_share_values(getattr(layer, kernel).numpy(), axes)
     return KernelQuantizer(() if shared and one_scale else axes, clustered=clustered)
-
-
-def _freeze(wrapper: Layer) -> None:
-    """Keeps TF-MOT's wrapper from training the weights of a frozen layer."""
-    wrapper._non_trainable_weights += wrapper._trainable_weights
-    wrapper._trainable_weights = []
 
 
 def _unchanged(kernel: Any, training: Any, *, weights: dict[str, tf.Variable]) -> Any:

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from tfopt.keras_gate import tf_keras, tfmot
 
-_keras_quantization = tfmot.quantization.keras
-
 # 8 bits, symmetric and without -128: what TensorFlow Lite asks of weights.
 _LARGEST = 127
+# Channels share their values if each value is in so many of them on average: values of a channel's
+# own are in one.
+_SHARED_FROM = 1.25
 
 # The layers whose kernels are fake-quantized; along these axes, the output channels, a kernel has
 # many scales in the file.
@@ -74,16 +75,16 @@ def channels_share_values(kernel: np.ndarray, channel_axes: tuple[int, ...]) -> 
         >>> channels_share_values(np.array([[1, 3, 5], [2, 4, 6]]), (1,))
         False
     """
-    channel = np.zeros(kernel.shape, int)
     sizes = [kernel.shape[axis] if axis in channel_axes else 1 for axis in range(kernel.ndim)]
-    channel += np.arange(np.prod(sizes)).reshape(sizes)
+    channels = np.broadcast_to(np.arange(np.prod(sizes)).reshape(sizes), kernel.shape)
     used = kernel != 0
-    pairs = {*zip(channel[used].tolist(), kernel[used].tolist(), strict=True)}
-    return len(pairs) > 1.25 * len(np.unique(kernel[used]))
+    values, value = np.unique(kernel[used], return_inverse=True)
+    pairs = np.unique(channels[used] * len(values) + value)
+    return len(pairs) > _SHARED_FROM * len(values)
 
 
 @tf_keras.utils.register_keras_serializable(package="tfopt")
-class KernelQuantizer(_keras_quantization.quantizers.Quantizer):
+class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     """Fake-quantizes a kernel; its zeros stay zeros, and weights that are equal stay equal.
 
     Zeros are kept by giving them no gradient. Clusters are kept by reading, in the place of each
@@ -138,7 +139,7 @@ class KernelQuantizer(_keras_quantization.quantizers.Quantizer):
 
 
 @tf_keras.utils.register_keras_serializable(package="tfopt")
-class KernelConfig(_keras_quantization.QuantizeConfig):
+class KernelConfig(tfmot.quantization.keras.QuantizeConfig):
     """Tells TF-MOT's wrapper to fake-quantize the kernels of a layer, and nothing else of it.
 
     Args:
@@ -178,6 +179,25 @@ class KernelConfig(_keras_quantization.QuantizeConfig):
         """Makes the configuration that `get_config` described."""
         described = config["quantizers"].items()
         return cls({name: KernelQuantizer(**settings) for name, settings in described})
+
+
+@tf_keras.utils.register_keras_serializable(package="tfopt")
+class KernelWrapper(tfmot.quantization.keras.QuantizeWrapperV2):
+    """TF-MOT's wrapper of a layer with fake-quantized kernels, which can be frozen.
+
+    TF-MOT's own goes on training the kernels of a layer whose `trainable` is False.
+    """
+
+    @property
+    def trainable_weights(self) -> list[tf.Variable]:
+        """The layer's weights, kernels first; none if it is frozen."""
+        return super().trainable_weights if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[tf.Variable]:
+        """What quantizers keep, and all weights of a frozen layer."""
+        rest = super().non_trainable_weights
+        return rest if self.trainable else self._dedup_weights(self._trainable_weights + rest)
 
 
 def _first_equals(kernel: np.ndarray) -> np.ndarray:

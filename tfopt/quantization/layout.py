@@ -13,6 +13,7 @@ from tfopt.quantization.kernels import CHANNEL_AXES
 
 _layers = tf_keras.layers
 
+_LEFT = "its ranges are left to the converter's calibration"
 # Activations that the converter computes in the operation before them.
 _FUSED_ACTIVATIONS = {"linear", "relu", "relu6"}
 # Activations whose range in the file is fixed, whatever the data.
@@ -44,6 +45,13 @@ _HANDS_ON: tuple[type, ...] = (
     _layers.ZeroPadding1D,
     _layers.ZeroPadding2D,
     _layers.ZeroPadding3D,
+)
+# What the file can only compute in floating point.
+_NO_INTEGER_OPERATION: tuple[type, ...] = (
+    _layers.Conv3D,
+    _layers.Conv3DTranspose,
+    _layers.MaxPooling3D,
+    _layers.AveragePooling3D,
 )
 _ARITHMETIC: tuple[type, ...] = (_layers.Add, _layers.Subtract, _layers.Multiply)
 # Layers that are one operation of the file, with the batch norm and ReLU folded into it.
@@ -115,6 +123,32 @@ def plan(model: tf_keras.Model, touched: frozenset[str]) -> Layout:
     )
 
 
+def reason_to_skip(layer: Layer) -> str | None:
+    """Says why a layer cannot be fake-quantized, None if it can.
+
+    Args:
+        layer: A layer of a functional model.
+
+    Example:
+        >>> dense = tf_keras.layers.Dense(2)
+        >>> _ = dense(tf_keras.Input((3,)))
+        >>> reason_to_skip(dense) is None
+        True
+    """
+    results = [tensor for node in layer._inbound_nodes for tensor in outputs(node)]
+    if isinstance(layer, tf_keras.Model):
+        return "a model inside the model: load_model would dissolve it into its layers"
+    if not type(layer).__module__.startswith("tf_keras."):
+        return f"a custom layer: the file rounds it in ways tfopt does not know ({_LEFT})"
+    if isinstance(layer, _NO_INTEGER_OPERATION):
+        return "TensorFlow Lite has no 8-bit operation for it"
+    if len(results) != len(layer._inbound_nodes):
+        return f"has several outputs, which may have to share one range ({_LEFT})"
+    if not all(tensor.dtype.is_floating for tensor in results):
+        return "its output is not floating-point"
+    return None
+
+
 def has_kernel(layer: Layer) -> bool:
     """Returns whether a layer's kernels can be fake-quantized."""
     return type(layer) in CHANNEL_AXES
@@ -147,7 +181,7 @@ class _Graph:
 
     def is_rounded(self, node: Node, tensor: KerasTensor) -> bool:
         """Whether the file holds a tensor in 8 bits with a range of its own."""
-        if not tensor.dtype.is_floating:
+        if node.is_input and not tensor.dtype.is_floating:
             return False
         if isinstance(node.layer, _HANDS_ON) or _has_fixed_range(node.layer):
             return False

@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt.data import Arrays, columns, length, select
-from tfopt.errors import TechniqueError
+from tfopt.errors import DataError, TechniqueError
 from tfopt.keras_gate import tf_keras, tfmot
 from tfopt.quantization.graph import KerasTensor
 
-_quantizers = tfmot.quantization.keras.quantizers
 _BATCH_SIZE = 32
 # A moving average over about as many batches, which is TF-MOT's decay of 0.999.
 _MOST_BATCHES = 1000
@@ -38,7 +37,7 @@ def is_quantize_layer(layer: Any) -> bool:
 
 
 @tf_keras.utils.register_keras_serializable(package="tfopt")
-class RunningRange(_quantizers.Quantizer):
+class RunningRange(tfmot.quantization.keras.quantizers.Quantizer):
     """Fake-quantizes with the mean of the smallest and largest values of the batches so far.
 
     From 1,000 batches on it is the usual moving average. TF-MOT's starts at -6 to 6 and needs
@@ -80,9 +79,7 @@ class RunningRange(_quantizers.Quantizer):
         return {}
 
 
-def calibrate(
-    model: tf_keras.Model, layers: list[tuple[KerasTensor, Any]], inputs: Arrays
-) -> None:
+def calibrate(model: tf_keras.Model, layers: list[tuple[KerasTensor, Any]], inputs: Arrays) -> None:
     """Sets ranges to the mean of what a float model's tensors reach in batches of inputs.
 
     Args:
@@ -95,7 +92,7 @@ def calibrate(
     """
     probe = tf_keras.Model(model.inputs, [tensor for tensor, _ in layers])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False)
     def extremes(batch: Any) -> tf.Tensor:
         tensors = tf.nest.flatten(probe(batch, training=False))
         return tf.stack([(tf.reduce_min(tensor), tf.reduce_max(tensor)) for tensor in tensors])
@@ -121,6 +118,9 @@ def model_batches(model: tf_keras.Model, inputs: Arrays) -> Iterator[list[tf.Ten
     Args:
         model: A functional model.
         inputs: One array, or several by position or by the name of the input layer.
+
+    Raises:
+        DataError: They do not fit the model's inputs.
     """
     count = length(inputs)
     for start in range(0, count, _BATCH_SIZE):
@@ -130,8 +130,19 @@ def model_batches(model: tf_keras.Model, inputs: Arrays) -> Iterator[list[tf.Ten
 
 
 def model_inputs(model: tf_keras.Model, inputs: Arrays) -> list[tf.Tensor]:
-    """Returns inputs as a list of tensors, in the order and of the types the model asks for."""
+    """Returns inputs as tensors, in the order and of the types the model asks for.
+
+    Raises:
+        DataError: They do not fit the model's inputs.
+    """
     arrays = columns(inputs, model.input_names)
+    for name, array, wanted in zip(model.input_names, arrays, model.inputs, strict=True):
+        if not wanted.shape[1:].is_compatible_with(np.shape(array)[1:]):
+            raise DataError(
+                received=f"representative inputs of shape {np.shape(array)} for {name!r}",
+                expected=f"shape {tuple(wanted.shape)}, where None is any size",
+                fix="pass inputs as the model takes them, the first axis counting samples",
+            )
     return [
         tf.cast(array, wanted.dtype) for array, wanted in zip(arrays, model.inputs, strict=True)
     ]
@@ -140,4 +151,3 @@ def model_inputs(model: tf_keras.Model, inputs: Arrays) -> list[tf.Tensor]:
 def is_wrapper(layer: Any) -> bool:
     """Returns whether a layer is TF-MOT's wrapper around one with fake-quantized kernels."""
     return isinstance(layer, tfmot.quantization.keras.QuantizeWrapper)
-

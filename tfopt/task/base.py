@@ -149,11 +149,13 @@ class TaskBase:
                 fit.check_labels(model, split, name, loss=self.loss, classes=classes)
 
     def check_training(self, model: Any) -> None:
-        """Refuses a model that cannot be trained on this task: `check`, and the loss.
+        """Refuses a model that cannot be trained on this task, as `check` does.
 
         Raises:
-            DataError: As for `check`; or the outputs are logits, and the loss takes them for
-                probabilities.
+            DataError: As for `check`.
+
+        Warns:
+            DataWarning: The outputs are logits, and the loss takes them for probabilities.
         """
         self.check(model)
         fit.check_probabilities(model, self.loss)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tfopt.data import Arrays, ArraySplit, Split, columns, leaves
+from tfopt.data import Arrays, ArraySplit, DataWarning, Split, columns, leaves
 from tfopt.errors import DataError
 
 Shape = tuple[int | None, ...]
@@ -128,14 +129,14 @@ def check_labels(model: Any, split: Split, name: str, *, loss: Any, classes: int
 
 
 def check_probabilities(model: Any, loss: Any) -> None:
-    """Refuses to train outputs that are no probabilities with a loss that takes them for such.
+    """Warns of training outputs that are no probabilities with a loss that takes them for such.
 
     Args:
         model: A tf_keras model, wrapped for training or not.
         loss: The task's loss.
 
-    Raises:
-        DataError: An output comes from a layer without activation, and the loss is a
+    Warns:
+        DataWarning: An output comes from a layer without activation, and the loss is a
             cross-entropy without `from_logits=True`.
     """
     names = _names(model, "output")
@@ -148,12 +149,13 @@ def check_probabilities(model: Any, loss: Any) -> None:
         layer = getattr(layer, "layer", layer)  # the layer inside a wrapper
         activation = getattr(getattr(layer, "activation", None), "__name__", None)
         if activation == "linear" and hasattr(layer, "kernel"):
-            raise DataError(
-                received=f"a model whose output {name!r} has no softmax or sigmoid, and the loss "
-                f"{loss_name(one)}, which takes it for probabilities",
-                expected="probabilities, or a loss of logits",
-                fix="pass a loss with from_logits=True, such as "
-                "tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True) (--from_logits)",
+            warnings.warn(
+                f"output {name!r} has no softmax or sigmoid, and the loss {loss_name(one)} takes "
+                "it for probabilities: training will go badly. Pass a loss with from_logits=True, "
+                "such as tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), or the "
+                "flag --from_logits",
+                DataWarning,
+                stacklevel=2,
             )
 
 

@@ -88,6 +88,7 @@ class MagnitudePruning(KernelTechnique):
     """
 
     stage: ClassVar[Stage] = Stage.SPARSITY
+    headline: ClassVar[tuple[str, ...]] = ("sparsity", "epochs")
 
     sparsity: float = 0.5
     schedule: Schedule = "polynomial"

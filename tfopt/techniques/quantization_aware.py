@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from tfopt import facts, selection
-from tfopt.data import select
+from tfopt import data, facts, selection
 from tfopt.errors import LostGainError, TechniqueError
 from tfopt.keras_gate import load_model, tf_keras
 from tfopt.quantization.finish import finish
@@ -16,7 +15,7 @@ from tfopt.quantization.insert import (
     insert,
     separate_activations,
 )
-from tfopt.quantization.layout import plan
+from tfopt.quantization.layout import plan, reason_to_skip
 from tfopt.quantization.ranges import calibrate, model_inputs
 from tfopt.technique import Selection, Stage
 from tfopt.wrapping import AnyModel, FineTuned, Wrapped
@@ -27,41 +26,128 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizationAware(FineTuned):
-    """Fine-tunes."""
+    """Trains a model with the rounding of its 8-bit file, so that the weights get used to it.
+
+    Kernels are rounded to 8 bits with a scale for each output channel, activations with a range
+    that is calibrated before the first step and moves with the batches from there. What earlier
+    steps gained is found by measuring the kernels, and kept: zeros stay zeros, weights that share a
+    value go on sharing one, and a kernel whose channels share their values gets one scale, so that
+    the file's integers are as few.
+
+    Layers other than convolutions and dense ones are rounded behind their output; what goes on
+    inside them, the converter calibrates. A layer that cannot be rounded is skipped, with the
+    reason. Frozen layers stay as they are.
+
+    Args:
+        epochs: Passes over the training data; fractions are allowed.
+        learning_rate: Peak of the learning rate; a tenth of what the model was trained with is a
+            good start.
+        only: Names or class names of the layers to fake-quantize; None for all that can be.
+        skip: Names or class names of layers to leave in floating point while training.
+
+    Raises:
+        SettingError: A setting is out of its range.
+
+    Example:
+        >>> import numpy as np
+        >>> layers = [tf_keras.Input((8,)), tf_keras.layers.Dense(4, activation="relu", name="top")]
+        >>> inputs = np.random.default_rng(0).random((320, 8), np.float32)
+        >>> wrapped = QuantizationAware().wrap(
+        ...     tf_keras.Sequential(layers), steps_per_epoch=10, representative=inputs)
+        >>> wrapped.model.compile("adam", "mse")
+        >>> history = wrapped.model.fit(inputs, inputs[:, :4], verbose=0)
+        >>> [layer.name for layer in wrapped.strip().layers][-2:]
+        ['top', 'top_quantize']
+
+    References:
+        Jacob et al., Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, 2018, section 3; Krishnamoorthi, Quantizing deep
+        convolutional networks for efficient inference, 2018, sections 2.4 (straight-through
+        gradients) and 3.2 (quantization-aware training).
+    """
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
+    headline: ClassVar[tuple[str, ...]] = ("epochs",)
     calibration_samples: ClassVar[int] = 256
 
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
 
     def select(self, model: tf_keras.Model) -> Selection:
+        """Says which layers would be rounded in training, and why the others would not.
+
+        Layers that hand numbers on as they are (Flatten, MaxPooling2D) count as rounded.
+
+        Raises:
+            SettingError: `only` or `skip` names a layer that is not there.
+            TechniqueError: The model is fake-quantized already, or no layer is left to round.
+        """
         if facts.is_fake_quantized(model):
             raise TechniqueError(
                 received=f"model {model.name!r}, which is fake-quantized already",
-                expected="a float model",
-                fix="make QuantizationAware the only and last training step; to train longer, raise its epochs",
+                expected="a model that has not been through quantization-aware training",
+                fix="apply QuantizationAware once, as the last step; to train longer, raise epochs",
             )
-        return selection.select(model, lambda layer: None, only=self.only, skip=self.skip)
+        chosen = selection.select(model, reason_to_skip, only=self.only, skip=self.skip)
+        if not chosen.touched:
+            reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in chosen.skipped)
+            raise TechniqueError(
+                received=f"model {model.name!r}, of which QuantizationAware can touch no layer "
+                f"({'; '.join(list(reasons)[:5])})",
+                expected="at least one layer that can be fake-quantized",
+                fix="correct only and skip, or convert the model without this step",
+            )
+        return chosen
 
-    def wrap(self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None) -> Wrapped:
+    def wrap(
+        self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
+    ) -> Wrapped:
+        """Returns a copy of a model that rounds as its 8-bit file will, to be fitted.
+
+        Args:
+            model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
+            steps_per_epoch: Not needed.
+            representative: Inputs like those of the device, some hundreds, to calibrate ranges
+                with. Without them ranges come from the batches of the training to come, and the
+                model gives nothing useful before the first.
+
+        Returns:
+            The model, no callbacks, and `strip`, which raises LostGainError if zeros or shared
+            values were lost.
+
+        Raises:
+            DataError: The representative inputs do not fit the model.
+            TechniqueError: No layer can be fake-quantized, the model is fake-quantized already, or
+                it would no longer compute the same.
+        """
         source = load_model(model)
-        touched = frozenset(self.select(source).touched)
         before = facts.measure(source)
+        touched = frozenset(self.select(source).touched)
         float_model, touched = separate_activations(source, touched)
         layout = plan(float_model, touched)
-        pair = insert(float_model, layout)
+        pair = insert(float_model, layout, before.kernels)
         if representative is None:
             check_same_function(pair, example_inputs(float_model))
         else:
-            check_same_function(pair, model_inputs(float_model, select(representative, slice(0, 2))))
+            some = data.select(representative, slice(0, 2))
+            check_same_function(pair, model_inputs(float_model, some))
             calibrate(float_model, pair.ranges, representative)
-        left_out = frozenset(layer.name for tensor, layer in pair.ranges if tensor.node.layer.name in layout.open_inputs)
+        wrapped, left_out = pair.model, pair.layers_behind(layout.open_inputs)
 
         def strip() -> tf_keras.Model:
-            finished = finish(pair.model, left_out=left_out)
-            lost = facts.lost_gains(before, facts.measure(finished))
-            if lost:
-                raise LostGainError(received=lost[0], expected="gains kept", fix="report")
+            finished = finish(wrapped, left_out=left_out)
+            _check_gains(before, facts.measure(finished))
             return finished
 
-        return Wrapped(pair.model, [], strip)
+        return Wrapped(wrapped, [], strip)
+
+
+def _check_gains(before: facts.ModelFacts, after: facts.ModelFacts) -> None:
+    """Refuses a result in which zeros or shared values are fewer than before."""
+    lost = facts.lost_gains(before, after)
+    if lost:
+        raise LostGainError(
+            received=f"a model in which, after training, {'; '.join(lost)}",
+            expected="the zeros and the shared weights that earlier steps had gained",
+            fix="train the model that wrap returned with its own weights: they must not be set "
+            "from outside, nor its layers be replaced",
+        )

@@ -69,6 +69,7 @@ class WeightClustering(KernelTechnique):
     """
 
     stage: ClassVar[Stage] = Stage.SHARING
+    headline: ClassVar[tuple[str, ...]] = ("clusters", "epochs")
 
     clusters: int = 16
     initialization: Initialization = "kmeans++"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ import numpy as np
 
 from tfopt import keras_gate
 from tfopt.data import columns
-from tfopt.errors import ConversionError, FloatOpsError, SettingError
+from tfopt.errors import ConversionError, FloatOpsError, ModelError, SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
-from tfopt.tflite import converter, naming, proof, tracing
+from tfopt.tflite import converter, proof, tracing
+from tfopt.tflite.complaints import explained
 from tfopt.tflite.finishing import finish
 from tfopt.tflite.inspect import inspect
 
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 _OPEN_SIZE = 64  # stands for a dimension that the model leaves open, where there is no data
-
-_ADVICE = {
-    "MaxPool3D": "pool with strides in a Conv3D instead, or with MaxPooling2D in TimeDistributed",
-    "TensorListReserve": "give the sequence a fixed length, Input((steps, features))",
-}
 
 
 class FloatOpsWarning(UserWarning):
@@ -75,7 +70,7 @@ def convert(model: Any, *, task: Task | None = None, target: Target) -> bytes:
     samples, keep = _samples(model, task, target)
     *others, last = _ways(model, target)
     for way in others:
-        with contextlib.suppress(ConversionError):
+        with contextlib.suppress(ConversionError, ModelError):
             tflite, float_ops = _proven(model, samples, target, keep, way)
             break
     else:
@@ -173,54 +168,4 @@ def _content(traced: tracing.Traced, samples: list[np.ndarray], target: Target) 
     try:
         return converter.run(traced, target, samples if target.needs_calibration else None)
     except converter.ConverterFailure as error:
-        raise _explained(error, traced, target) from error
-
-
-def _explained(
-    failure: converter.ConverterFailure, traced: tracing.Traced, target: Target
-) -> ConversionError:
-    """What the converter said, in terms of the user's model."""
-    said = str(failure)
-    layers = [traced.layers[name] for name in naming.mentioned(said, traced.names)]
-    where = f" at layer {', '.join(map(repr, layers))}" if layers else ""
-    ops = re.findall(r"(?:TF Select|Custom) ops: (.+)", said)
-    unsupported = list(dict.fromkeys(op.strip() for line in ops for op in line.split(",")))
-    if unsupported:
-        advice = [_ADVICE[op] for op in unsupported if op in _ADVICE]
-        return ConversionError(
-            received=f"TensorFlow op(s) {', '.join(unsupported)}{where}",
-            expected="ops that TensorFlow Lite has",
-            fix="; ".join(advice) or "replace the layer, or move it out of the model",
-        )
-    if traced.loops:
-        return _loop_error(failure, traced, target)
-    if re.search("Unsupported (input|output) type", said):
-        return ConversionError(
-            received="an op that reads an input or writes an output in floating point",
-            expected=f"{target.input_type} inputs and {target.output_type} outputs",
-            fix="convert with input_type='float32', output_type='float32' to see the op named",
-        )
-    reasons = re.findall(r"error: (.+)", said) or said.strip().splitlines() or ["no reason given"]
-    return ConversionError(
-        received=f"a model at which the converter stops{where}: {reasons[0]}",
-        expected=f"a model that it takes for {target.numerics}",
-        fix="replace the layer, or move it out of the model",
-    )
-
-
-def _loop_error(
-    failure: converter.ConverterFailure, traced: tracing.Traced, target: Target
-) -> ConversionError:
-    recurrent = [
-        repr(layer.name)
-        for layer in traced.model._flatten_layers()
-        if isinstance(layer, tf_keras.layers.RNN)
-    ]
-    ending = f" ({failure.crash})" if failure.crash else ""
-    return ConversionError(
-        received=f"a loop at which the converter stops{ending}"
-        + (f", in recurrent layer {', '.join(recurrent)}" if recurrent else ""),
-        expected=f"for {target.numerics}, recurrent layers over a known number of steps, at most "
-        f"{tracing.MOST_STEPS}, which are unrolled",
-        fix="give the sequence a fixed length, as in Input((steps, features))",
-    )
+        raise explained(error, traced, target) from error

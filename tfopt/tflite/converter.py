@@ -88,9 +88,7 @@ def run_saved(directory: str, target: Target) -> bytes:
     return _converted(converter, target, _by_name(samples) if samples else None)
 
 
-def _converted(
-    converter: Any, target: Target, feed: Callable[[], Iterator[Any]] | None
-) -> bytes:
+def _converted(converter: Any, target: Target, feed: Callable[[], Iterator[Any]] | None) -> bytes:
     ops = tf.lite.OpsSet
     converter.exclude_conversion_metadata = True  # a hash and version numbers, in every file
     converter.inference_input_type = tf.dtypes.as_dtype(target.input_type)

@@ -47,12 +47,12 @@ def finish(
         main.tensors[index].name = name.encode()
     main.inputs, main.outputs = reads, writes
     model.description = schema.DESCRIPTION.encode()
-    model.signatureDefs = [_signature(zip(inputs, reads), zip(outputs, writes))]
+    model.signatureDefs = [_signature(inputs, reads, outputs, writes)]
     return schema.pack(model)
 
 
 def _name_conversions(graph: Any, model: Any) -> None:
-    """Names what QUANTIZE and DEQUANTIZE write after what they read, where the name tells nothing."""
+    """Names what QUANTIZE and DEQUANTIZE write after what they read, if its name tells nothing."""
     for op in graph.operators or []:
         kind = schema.op_name(model.operatorCodes[op.opcodeIndex])
         if kind in ("QUANTIZE", "DEQUANTIZE"):
@@ -76,10 +76,16 @@ def _ordered(model: Any, main: Any) -> tuple[list[int], list[int]]:
     return by_name(signature.inputs), by_name(signature.outputs)
 
 
-def _signature(inputs: Any, outputs: Any) -> Any:
-    def entries(named: Any) -> list[Any]:
+def _signature(
+    inputs: Sequence[str], reads: list[int], outputs: Sequence[str], writes: list[int]
+) -> Any:
+    def entries(names: Sequence[str], tensors: list[int]) -> list[Any]:
+        named = zip(names, tensors, strict=True)
         return [schema_types.TensorMapT(name.encode(), index) for name, index in named]
 
     return schema_types.SignatureDefT(
-        inputs=entries(inputs), outputs=entries(outputs), signatureKey=_KEY, subgraphIndex=0
+        inputs=entries(inputs, reads),
+        outputs=entries(outputs, writes),
+        signatureKey=_KEY,
+        subgraphIndex=0,
     )

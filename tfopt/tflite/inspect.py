@@ -87,7 +87,8 @@ def _ops(number: int, tensors: list[Tensor], model: Any) -> list[Op]:
     constants = {tensor.index for tensor in tensors if tensor.constant}
     ours = schema.text(model.description) == schema.DESCRIPTION
     scope = None if ours else origins.model_scope(names)
-    layers = {names[index] for index in schema.integers(graph.outputs)} if ours else set()
+    outputs = schema.integers(graph.outputs) if ours and number == 0 else ()
+    layers = {names[index] for index in outputs}
     shapes = [schema.integers(tensor.shape) for tensor in graph.tensors or []]
     found = []
     for index, (op, (reads, writes)) in enumerate(zip(operators, edges, strict=True)):

@@ -193,11 +193,14 @@ class Inspection:
             f"MACs        {self.macs:,}",
             f"arithmetic  {self._arithmetic()}",
         ]
-        return "\n".join([*lines, *(f"            - {op}" for op in self.float_ops)])
+        islands = self.float_ops if lines[-1].endswith(":") else ()
+        return "\n".join([*lines, *(f"            - {op}" for op in islands)])
 
     def _arithmetic(self) -> str:
         if self.integer_only:
             return "integer only"
+        if not any(tensor.scales and not tensor.constant for tensor in self.tensors):
+            return "floating point"
         return f"{len(self.float_ops)} of {len(self.ops)} ops in floating point:"
 
     def _computes_in_float(self, op: Op) -> bool:

@@ -33,7 +33,7 @@ class Kernels:
         zeros = total = 0
         for tensor, data in self.tensors:
             values = _decoded(tensor, data)
-            zeros += values.size - np.count_nonzero(values - _zero(tensor, values))
+            zeros += int(np.count_nonzero(values == _zero(tensor, values)))
             total += values.size
         return float(zeros / total) if total else 0.0
 
@@ -43,7 +43,9 @@ class Kernels:
         Raises:
             InterpreterError: A kernel cannot be decoded.
         """
-        return max((_distinct(tensor, _decoded(tensor, data)) for tensor, data in self.tensors), default=0)
+        return max(
+            (_distinct(tensor, _decoded(tensor, data)) for tensor, data in self.tensors), default=0
+        )
 
 
 def find(model: Any, content: bytes) -> Kernels:
@@ -98,7 +100,7 @@ def _scales(tensor: Any) -> tuple[float, ...]:
 
 
 def _zero(tensor: Any, values: np.ndarray) -> np.ndarray | int:
-    """The number that stands for zero, shaped to be taken from the values."""
+    """The number that stands for zero, shaped to be compared with the values."""
     points = schema.integers(tensor.quantization.zeroPoint) if tensor.quantization else ()
     if len(set(points)) <= 1:
         return values.dtype.type(points[0]) if points else values.dtype.type(0)

@@ -1,4 +1,4 @@
-"""Proves a converted file: its types, that an integer target's computes in integers, that it runs."""
+"""Proves a converted file: that it has the types asked for, integer ops, and that it runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def check_types(inspection: Inspection, target: Target, kinds: Sequence[Sequence
         ConversionError: One has another type.
     """
     asked = (target.input_type, target.output_type)
-    for tensors, own, real in zip((inspection.inputs, inspection.outputs), kinds, asked, strict=True):
+    for tensors, own, real in zip(
+        (inspection.inputs, inspection.outputs), kinds, asked, strict=True
+    ):
         for tensor, kind in zip(tensors, own, strict=True):
             expected = real if kind.startswith(("float", "bfloat")) else kind
             if tensor.dtype != expected:

@@ -61,7 +61,7 @@ def _to(descriptor: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_warnings() -> Iterator[None]:
-    """Silences Python's own warnings and loggers, which may write elsewhere than to descriptor 2."""
+    """Silences Python's own warnings and loggers, which may not write to descriptor 2."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     try:

@@ -79,7 +79,7 @@ class Sandbox:
         with self._lock:
             process = self._started()
             late = threading.Event()
-            timer = threading.Timer(time_limit_s, lambda: (late.set(), process.kill()))
+            timer = threading.Timer(time_limit_s, _end, (process, late))
             timer.daemon = True
             timer.start()
             self._forget_printed()
@@ -115,7 +115,7 @@ class Sandbox:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._printed = tempfile.TemporaryFile()
+            self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
             path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", f"from {__name__} import serve; serve()"],
@@ -160,12 +160,18 @@ def serve() -> None:
             module, name, arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
+        answer: tuple[Any, ...]
         try:
             answer = (True, getattr(importlib.import_module(module), name)(*arguments))
         except BaseException as error:
             answer = (False, f"{type(error).__name__}: {error}", traceback.format_exc())
         pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
         answers.flush()
+
+
+def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
 
 
 def _exchange(process: subprocess.Popen[bytes], request: Any) -> Any:

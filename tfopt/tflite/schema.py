@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfopt.errors import InterpreterError
 
 DESCRIPTION = "Made with tfopt."
-"""Marks a file whose tensors are named by the paths of the model's layers, its own name left out."""
+"""Marks a file whose tensors are named by paths of layers, without the model's own name."""
 
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # of buffers, as the schema asks; the converter's own Python does not keep it
@@ -65,7 +65,7 @@ def pack(model: Any) -> bytes:
 class _AlignedBuffer(schema.BufferT):
     """A buffer packed at a multiple of 16 bytes, where kernels read weights without a copy."""
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated code's name
+    def Pack(self, builder: Any) -> Any:
         if self.data is None or not self.data.size:
             return super().Pack(builder)
         size = self.data.size
@@ -127,12 +127,12 @@ def values(data: np.ndarray, tensor: Any) -> np.ndarray:
         ValueError: The bytes do not fit the shape, or the type has no numbers.
     """
     kind, shape = type_name(tensor.type), integers(tensor.shape)
-    dtype = _NUMPY.get(kind) or np.dtype(kind)
+    dtype = np.dtype(_NUMPY.get(kind, kind))
     if kind in _PACKED_BITS:
         data = _unpacked(data, _PACKED_BITS[kind], signed=kind.startswith("int"))
         if tensor.sparsity is None:
             data = data[: math.prod(shape)]
-    numbers = data.view(dtype)
+    numbers: np.ndarray = data.view(dtype)
     return numbers.reshape(shape) if tensor.sparsity is None else _dense(numbers, tensor, shape)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ MOST_STEPS = 512
 """Recurrent layers over longer sequences are not unrolled: a step takes about ten ops."""
 
 _lock = threading.Lock()  # the model, and modules of Keras and TensorFlow, are changed meanwhile
+_HALF = ("float16", "bfloat16")
 _LOOPS = frozenset({"While", "StatelessWhile"})
 _FAKE_QUANTIZATION = (
     "fake_quant_with_min_max_args",
@@ -85,7 +87,7 @@ def trace(
     ]
 
     @tf.function
-    def infer(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202 - AutoGraph reads it
+    def infer(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN202 - AutoGraph reads it
         given = tf.nest.pack_sequence_as(model.input, list(inputs))
         outputs = tf.nest.flatten(model(given, training=False))
         return {output_name(index): output for index, output in enumerate(outputs)}
@@ -93,7 +95,7 @@ def trace(
     quantization = contextlib.nullcontext() if fake_quantized else _without_fake_quantization()
     time = contextlib.nullcontext() if lstm_ops else _unrolled(layers)
     try:
-        with _lock, _scoped(layers, scopes), time, quantization:
+        with _lock, _scoped(layers, scopes), _in_full_precision(layers), time, quantization:
             function = infer.get_concrete_function(*specs)
     except Exception as error:
         raise _cannot_trace(model, error) from error
@@ -109,7 +111,7 @@ def trace(
 
 
 def has_lstm_ops(model: tf_keras.Model) -> bool:
-    """Returns whether a model is recurrent, and all of it plain LSTMs: TensorFlow Lite has an op."""
+    """Returns whether a model's recurrent layers are all plain LSTMs, which TensorFlow Lite has."""
     layers = list(model._flatten_layers())
     recurrent = [layer for layer in layers if isinstance(layer, tf_keras.layers.RNN)]
     masked = any(
@@ -156,6 +158,23 @@ def _scoped(layers: Sequence[Any], scopes: dict[int, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _in_full_precision(layers: Sequence[Any]) -> Iterator[None]:
+    """Makes layers trained in mixed precision compute in the type of their variables.
+
+    TensorFlow Lite has no op for 16-bit floats.
+    """
+    policies = [(layer, layer.dtype_policy) for layer in layers]
+    mixed = [(x, policy) for x, policy in policies if policy.compute_dtype in _HALF]
+    try:
+        for layer, policy in mixed:
+            layer._set_dtype_policy(policy.variable_dtype)
+        yield
+    finally:
+        for layer, policy in mixed:
+            layer._set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
 def _unrolled(layers: Sequence[Any]) -> Iterator[None]:
     """Makes recurrent layers repeat their cell for each step of time instead of looping."""
     from tf_keras.src import backend
@@ -196,9 +215,15 @@ def _has_loops(function: Any) -> bool:
 
 
 def _cannot_trace(model: tf_keras.Model, error: Exception) -> ModelError:
-    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    said = str(error)
+    layer = re.search(r"when calling layer [\"']([^\"']+)", said)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    after = [line for line in lines if "when calling layer" in line]
+    reason = lines[lines.index(after[-1]) + 1 :] if after else lines
+    where = f" in layer {layer[1]!r}" if layer else ""
     return ModelError(
-        received=f"model {model.name!r}, whose trace fails with {type(error).__name__}: {first}",
+        received=f"model {model.name!r}, whose trace fails{where} with {type(error).__name__}: "
+        f"{reason[0] if reason else 'no reason given'}",
         expected="a functional model that TensorFlow can trace for inference",
-        fix="call the model on one batch with training=False to see the failing layer",
+        fix="call the model on one sample with training=False, and mend what fails",
     )
