@@ -43,11 +43,12 @@ def build(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
 
 
 def cnn(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
-    """Three convolutions with batch norm, the last two with a stride, and a dense classifier."""
+    """Four convolutions with batch norm, all but the first with a stride, and a classifier."""
     image = layers.Input(shape, name="image")
     x = _conv(image, 16, "conv1")
     x = _conv(x, 32, "conv2", strides=2)
-    x = _conv(x, 64, "conv3", strides=2)
+    x = _conv(x, 32, "conv3", strides=2)
+    x = _conv(x, 64, "conv4", strides=2)
     return _classifier(image, x, classes, "cnn")
 
 

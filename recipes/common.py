@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 import tfopt
 from tfopt import flags as shared
@@ -35,6 +35,7 @@ def epochs() -> float:
 
 def run(techniques: Sequence[tfopt.Technique]) -> None:
     """Optimizes the model with the techniques, prints the report and saves the result."""
+    logging.set_verbosity(logging.WARNING)  # or each data set tells of every file it reads
     task = shared.task_from_flags()
     baseline: object = MODEL.value
     if baseline is None:

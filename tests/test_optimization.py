@@ -5,13 +5,15 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfopt
 from tfopt import facts
-from tfopt.errors import DataError, LostGainError, OutputExistsError, SettingError
+from tfopt.errors import DataError, FloatOpsError, LostGainError, OutputExistsError, SettingError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.technique import Selection, Stage, Technique
 from tfopt.testing import small_cnn
+from tfopt.tflite.convert import FloatOpsWarning
 from tfopt.training import fine_tune
 
 CHAIN = [
@@ -109,11 +111,11 @@ def test_saved_reproduced_and_kept(result, task, tmp_path):
     assert (directory / "model.tflite").read_bytes() == result.tflite
     result.save(directory, overwrite=True)
 
-    (directory / "model.tflite").write_bytes(result.tflite + b"x")
-    assert "it was changed after it was saved" in tfopt.reproduce(directory).message
     other = dataclasses.replace(task, validation=task.train)
     with pytest.raises(DataError, match="data with another content"):
         tfopt.reproduce(directory, task=other)
+    (directory / "model.tflite").write_bytes(result.tflite + b"x")
+    assert "it was changed after it was saved" in tfopt.reproduce(directory).message
 
 
 def test_a_result_from_arrays_needs_its_task_to_be_reproduced(baseline, task, tmp_path):
@@ -165,3 +167,17 @@ def test_data_that_does_not_fit_is_refused_before_training(task):
     model = tf_keras.Sequential([tf_keras.layers.Input((4, 4, 1)), tf_keras.layers.Flatten()])
     with pytest.raises(DataError, match=r"\(8, 8, 1\)"):
         tfopt.optimize(model, CHAIN, task=task, target=tfopt.Target.int8())
+
+
+def test_allowed_float_ops_are_listed_in_the_report(task):
+    image = tf_keras.Input((8, 8, 1))
+    x = tf_keras.layers.Flatten()(image)
+    x = tf_keras.layers.Lambda(tf.sin, name="wave")(x)
+    model = tf_keras.Model(image, tf_keras.layers.Dense(10, activation="softmax")(x))
+    target = tfopt.Target.int8(allow_float_ops=True)
+    with pytest.warns(FloatOpsWarning, match="wave"):
+        result = tfopt.optimize(model, [], task=task, target=target)
+    assert "wave" in result.report.steps[-1].warnings[0]
+    assert "wave" in result.report.to_markdown()
+    with pytest.raises(FloatOpsError, match=r"SIN.*wave.*allow_float_ops=True"):
+        tfopt.optimize(model, [], task=task, target=tfopt.Target.int8())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TfoptError(Exception):
@@ -23,6 +24,10 @@ class TfoptError(Exception):
     def __init__(self, *, received: str, expected: str, fix: str) -> None:
         self.received, self.expected, self.fix = received, expected, fix
         super().__init__(f"Received {received}; expected {expected}. Fix: {fix.rstrip('.')}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets an error cross from one process to another, which calls for positional arguments."""
+        return _rebuilt, (type(self), self.received, self.expected, self.fix)
 
 
 class SettingError(TfoptError, ValueError):
@@ -63,6 +68,10 @@ class OutputExistsError(TfoptError, FileExistsError):
 
 class MissingPackageError(TfoptError, ImportError):
     """An optional package is needed and not installed."""
+
+
+def _rebuilt(cls: type[TfoptError], received: str, expected: str, fix: str) -> TfoptError:
+    return cls(received=received, expected=expected, fix=fix)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

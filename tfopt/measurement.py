@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from tfopt.measure.quality import Quality, agreement, evaluate
 from tfopt.report import Budget, Report, Score, Step
 from tfopt.target import Target
 from tfopt.technique import Selection
-from tfopt.tflite.convert import convert
+from tfopt.tflite.convert import FloatOpsWarning, convert
 from tfopt.tflite.inspect import inspect
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class _Row:
     seconds: float
     selection: Selection
     settings: str
+    warnings: tuple[str, ...]
 
 
 class Measurements:
@@ -61,11 +63,11 @@ class Measurements:
         settings: str = "",
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
-        tflite = convert(model, task=self._task, target=target)
+        tflite, told = _converted(model, self._task, target)
         quality = evaluate(tflite, task=self._task, split="validation")
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        self._rows.append(_Row(name, tflite, target, quality, seconds, selection, settings))
+        self._rows.append(_Row(name, tflite, target, quality, seconds, selection, settings, told))
 
     def report(self, target: Target) -> Report:
         """Measures latencies and the test set, and judges the budgets."""
@@ -110,8 +112,19 @@ class Measurements:
             settings=row.settings,
             touched=row.selection.touched,
             skipped=row.selection.skipped,
-            warnings=tuple(map(str, inspection.float_ops)) if row.target.integer_only else (),
+            warnings=row.warnings,
         )
+
+
+def _converted(model: tf_keras.Model, task: Task, target: Target) -> tuple[bytes, tuple[str, ...]]:
+    """The file of a model, and what `convert` warned of; the warnings are given on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FloatOpsWarning)
+        tflite = convert(model, task=task, target=target)
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    told = (str(w.message) for w in caught if issubclass(w.category, FloatOpsWarning))
+    return tflite, tuple(told)
 
 
 def _score(quality: Quality) -> Score:

@@ -98,11 +98,13 @@ class Technique(abc.ABC):
     @property
     def settings(self) -> str:
         """The headline and what is not a default, as one line: `sparsity=0.5, epochs=3`."""
-        return ", ".join(
-            f"{field.name}={getattr(self, field.name)!r}"
+        changed = [
+            field.name
             for field in dataclasses.fields(self)
-            if field.name in self.headline or getattr(self, field.name) != field.default
-        )
+            if getattr(self, field.name) != field.default
+        ]
+        names = dict.fromkeys([*self.headline, *changed])
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
 def check_order(techniques: Sequence[Technique]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from tfopt import progress
 from tfopt.data import ArraySplit, Split
 from tfopt.errors import DataError, TechniqueError, TfoptError
 from tfopt.keras_gate import tf_keras
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _STEPS_PER_CALL = 16
 _WARM_UP = 0.1
 _STREAM_SHUFFLE = 10_000
+# A moving average forgets what it started from in about five of its time constants.
+_TIME_CONSTANTS = 5
 
 
 def steps_per_epoch(task: Task) -> int:
@@ -98,20 +101,14 @@ def fine_tune(
         steps_per_execution=1 if callbacks else min(_STEPS_PER_CALL, steps),
     )
     dataset = _dataset(task.train, task.batch_size, task.seed)
-    watch = _StopAtNaN(learning_rate)
+    watchers = [*callbacks, _StopAtNaN(learning_rate), _Progress(steps)]
     whole, rest = divmod(steps, per_epoch)
     losses: list[float] = []
-    for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
-        if first < last:
-            history = _fit(
-                model,
-                dataset,
-                initial_epoch=first,
-                epochs=last,
-                steps_per_epoch=length,
-                callbacks=[*callbacks, watch],
-            )
-            losses += history.history["loss"]
+    with _statistics_within(model, steps):
+        for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
+            if first < last:
+                history = _fit(model, dataset, range(first, last), length, watchers)
+                losses += history.history["loss"]
     history.history["loss"] = losses
     return history
 
@@ -119,21 +116,19 @@ def fine_tune(
 def _fit(
     model: tf_keras.Model,
     dataset: tf.data.Dataset,
-    *,
-    initial_epoch: int,
-    epochs: int,
-    steps_per_epoch: int,
+    epochs: range,
+    steps: int,
     callbacks: list[tf_keras.callbacks.Callback],
 ) -> tf_keras.callbacks.History:
     """Calls `fit`, and says in words what a trace out of the graph would."""
     try:
         return model.fit(
             dataset,
-            initial_epoch=initial_epoch,
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch,
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            steps_per_epoch=steps,
             callbacks=callbacks,
-            verbose=1 if sys.stdout.isatty() else 0,
+            verbose=0,
         )
     except TfoptError:
         raise
@@ -146,6 +141,28 @@ def _fit(
             fix="check the labels' shape and range, and that the loss is the one the model was "
             "trained with",
         ) from error
+
+
+@contextlib.contextmanager
+def _statistics_within(model: tf_keras.Model, steps: int) -> Iterator[None]:
+    """Lets the moving averages of batch norm settle in a short run.
+
+    With Keras' momentum of 0.99 they need some 500 steps to forget the statistics of a model that
+    a technique has just changed; a model trained for less would be run with stale ones.
+    """
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, tf_keras.layers.BatchNormalization)
+    ]
+    momenta = [layer.momentum for layer in layers]
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = min(momentum, max(0.0, 1 - _TIME_CONSTANTS / steps))
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def _schedule(
@@ -208,3 +225,22 @@ class _StopAtNaN(tf_keras.callbacks.Callback):
                 fix=f"lower learning_rate (it was {self._learning_rate:g}; try a tenth), and check "
                 "that the loss fits the model's outputs and labels",
             )
+
+
+class _Progress(tf_keras.callbacks.Callback):
+    """Draws how many of the steps are done, on a terminal."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._bar = progress.bar(range(steps), "Fine-tuning", unit="step")
+        self._seen = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Steps are counted within an epoch."""
+        self._seen = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Moves the bar by as many steps as the call into TensorFlow made."""
+        for _ in range(batch + 1 - self._seen):
+            next(self._bar, None)
+        self._seen = batch + 1

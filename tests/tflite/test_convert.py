@@ -1,4 +1,4 @@
-"""The real converter on real small models, for every target: what comes out, and what is refused."""
+"""The real converter on real small models: what comes out for every target, what is refused."""
 
 import hashlib
 import subprocess
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfopt.errors import ConversionError, DataError, FloatOpsError, ModelError, SettingError
 from tfopt import keras_gate
+from tfopt.errors import ConversionError, DataError, FloatOpsError, ModelError, SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
 from tfopt.task import Task
@@ -126,7 +126,10 @@ def test_every_target(net, net_task, target):
 def test_dynamic_range_stores_large_weights_in_8_bits():
     model = shaken(sequence((64,), layers.Dense(64), layers.Dense(2)))
     found = inspect(convert(model, target=Target.dynamic_range()))
-    assert {t.dtype for t in found.tensors if t.constant and len(t.shape) == 2} == {"int8", "float32"}
+    assert {t.dtype for t in found.tensors if t.constant and len(t.shape) == 2} == {
+        "int8",
+        "float32",
+    }
     assert found.inputs[0].dtype == "float32"
 
 
@@ -397,20 +400,21 @@ def test_data_that_does_not_fit_is_refused(net):
 
 def test_a_model_that_cannot_be_traced_is_refused_with_its_layer():
     class Broken(layers.Layer):
-        def call(self, x, training=True):
-            if not training:
-                raise ValueError("no inference today")
-            return x
+        def call(self, x):
+            if self.name in tf.get_current_name_scope():
+                return x
+            raise ValueError("no inference today")
 
     broken = Broken(name="broken")
     x = layers.Input((4,))
-    model = tf_keras.Model(x, broken(x, training=True))
-    broken.call = lambda *_, **__: 1 / 0
-    model.layers[-1].call = broken.call
+    model = tf_keras.Model(x, broken(x))
     with pytest.raises(ModelError) as caught:
         convert(model, target=Target.float32())
-    assert "whose trace fails" in caught.value.received
-    assert isinstance(caught.value.__cause__, Exception)
+    assert "whose trace fails in layer 'broken' with ValueError: no inference today" in (
+        caught.value.received
+    )
+    assert "that TensorFlow can trace for inference" in caught.value.expected
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 # The same bytes
@@ -422,8 +426,7 @@ def reproducible():
     branches = [layers.Dense(3, activation="relu")(x) for _ in range(12)]
     many = tf_keras.Model(x, layers.Dense(2)(layers.Concatenate()(branches)))
     lstm = sequence((6, 4), layers.LSTM(5), layers.Dense(2))
-    gru = sequence((4, 4), layers.GRU(3), layers.Dense(2))
-    return [shaken(model) for model in (many, lstm, gru)]
+    return [shaken(many), shaken(lstm)]
 
 
 def hashes():
@@ -463,6 +466,4 @@ def test_lstms_are_seen_to_be_plain():
     assert tracing.has_lstm_ops(sequence((4, 2), layers.Bidirectional(layers.LSTM(2))))
     assert not tracing.has_lstm_ops(sequence((4, 2), layers.LSTM(2, activation="relu")))
     assert not tracing.has_lstm_ops(sequence((4, 2), layers.Masking(), layers.LSTM(2)))
-    assert not tracing.has_lstm_ops(sequence((4, 2), layers.LSTM(2, return_sequences=True),
-                                             layers.GRU(2)))  # fmt: skip
     assert not tracing.has_lstm_ops(sequence((4, 2), layers.Dense(2)))

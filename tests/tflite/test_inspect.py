@@ -1,4 +1,4 @@
-"""What a file holds: read from hand-made flatbuffers, where every figure is known, and real ones."""
+"""What a file holds: read from hand-made flatbuffers, whose figures are known, and real ones."""
 
 import json
 import math
@@ -198,7 +198,9 @@ def test_a_file_without_kernels_has_no_sparsity():
 @settings(max_examples=30, deadline=None)
 @given(
     kernel=st_numpy.arrays(
-        np.int8, st_numpy.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=st.integers(-9, 9)
+        np.int8,
+        st_numpy.array_shapes(min_dims=4, max_dims=4, max_side=5),
+        elements=st.integers(-9, 9),
     ),
     axis=st.integers(0, 3),
     per_channel=st.booleans(),
@@ -338,7 +340,11 @@ def test_float_at_the_ends_is_no_float_op():
 
 
 def test_float_in_the_middle_is():
-    tensors = [*quantized_chain("int8", "float32"), tensor("s", (1, 4), "float32"), tensor("z", (1, 4))]
+    tensors = [
+        *quantized_chain("int8", "float32"),
+        tensor("s", (1, 4), "float32"),
+        tensor("z", (1, 4)),
+    ]
     ops = [("RELU", [0], [2]), ("DEQUANTIZE", [2], [3]), ("SIN", [3], [4]), ("QUANTIZE", [4], [5])]
     found = inspect(file(tensors, ops, [0], [5]))
     assert [op.name for op in found.float_ops] == ["DEQUANTIZE", "SIN", "QUANTIZE"]
@@ -397,7 +403,9 @@ def test_the_layer_of_an_op_without_a_name_is_told_by_its_neighbours():
     found = inspect(file(tensors, ops, [0], [3]))
     assert found.ops[0].layer == "dense"
     assert layer_of(found.ops[0], ["dense"]) == "dense"
-    named = inspect(file([*tensors[:2], tensor("net/dense/BiasAdd", (1, 3)), tensors[3]], ops, [0], [3]))
+    named = inspect(
+        file([*tensors[:2], tensor("net/dense/BiasAdd", (1, 3)), tensors[3]], ops, [0], [3])
+    )
     assert layer_of(named.ops[1], ["dense"]) == "dense"
 
 
@@ -463,7 +471,11 @@ def test_views():
 
 
 def test_the_table_lists_float_islands():
-    tensors = [*quantized_chain("int8", "float32"), tensor("wave/Sin", (1, 4), "float32"), tensor("z", (1, 4), scales=(1.0,))]
+    tensors = [
+        *quantized_chain("int8", "float32"),
+        tensor("wave/Sin", (1, 4), "float32"),
+        tensor("z", (1, 4), scales=(1.0,)),
+    ]
     ops = [("RELU", [0], [2]), ("DEQUANTIZE", [2], [3]), ("SIN", [3], [4]), ("QUANTIZE", [4], [5])]
     text = str(inspect(file(tensors, ops, [0], [5], description=schema.DESCRIPTION.encode())))
     assert "arithmetic  3 of 4 ops in floating point:" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
@@ -11,6 +12,10 @@ import tensorflow as tf
 import tf_keras
 
 from tfopt.errors import ModelError
+
+# What TF-MOT's clustering notes down in plain tensors when it is built: by weight, where its zeros
+# are, and which centroid is theirs.
+UNSAVED = ("sparsity_masks", "zero_idx")
 
 
 def copy_layer(layer: Any, name: str, *, float32: bool = False) -> Any:
@@ -130,6 +135,9 @@ def copy_state(source: Any, copy: Any) -> None:
     values = tf_keras.backend.batch_get_value(source.weights)
     tf_keras.backend.batch_set_value(list(zip(copy.weights, values, strict=True)))
     for old, new in pairs:
+        for name in UNSAVED:
+            if getattr(old, name, None):
+                setattr(new, name, dict(getattr(old, name)))
         if isinstance(new, tf_keras.layers.Normalization) and new.input_mean is None:
             new.finalize_state()  # the statistics in use are derived from the weights
         if hasattr(old, "lookup_table"):
@@ -150,5 +158,6 @@ def _check_same_weights(source: Any, copy: Any) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its class when it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first paragraph of an error's text on one line, or its class when it has none."""
+    paragraph = str(error).strip().partition("\n\n")[0]
+    return textwrap.shorten(paragraph, 400) or type(error).__name__

@@ -13,6 +13,9 @@ from tfopt.keras2.graph import Graph, example_inputs, recorded, traced
 from tfopt.keras2.names import Names
 from tfopt.keras2.stack import every_scope
 
+Copies = dict[int, tuple[Any, Any]]
+"""A layer and its copy, by the layer's id."""
+
 
 def flatten(model: Any) -> Any:
     """Returns a new functional model without nesting that computes what `model` does.
@@ -28,7 +31,7 @@ def flatten(model: Any) -> Any:
         ModelError: The model cannot be traced, or a layer cannot be rebuilt.
     """
     graph = recorded(model) or traced(model, example_inputs(model))
-    builder = _Builder(graph, inline=True)
+    builder = _Builder(graph, inline=True, copies={})
     inputs, outputs = builder.build(model)
     outputs = name_outputs(outputs, graph.outputs, builder.names)
     return tf_keras.Model(single(inputs), single(outputs), name=model.name)
@@ -43,6 +46,10 @@ def copy(model: Any) -> Any:
     Raises:
         ModelError: The model is subclassed, or a layer cannot be rebuilt.
     """
+    return _copy_of(model, _recorded(model), {})
+
+
+def _recorded(model: Any) -> Graph:
     graph = recorded(model)
     if graph is None:
         raise ModelError(
@@ -50,7 +57,12 @@ def copy(model: Any) -> Any:
             expected="a Sequential or functional model",
             fix="pass it through tfopt.load_model first",
         )
-    inputs, outputs = _Builder(graph, inline=False).build(model)
+    return graph
+
+
+def _copy_of(model: Any, graph: Graph, copies: Copies) -> Any:
+    """The copy, made of layers that were copied already where there are some."""
+    inputs, outputs = _Builder(graph, inline=False, copies=copies).build(model)
     return tf_keras.Model(
         tf.nest.pack_sequence_as(graph.inputs, inputs),
         tf.nest.pack_sequence_as(graph.outputs, outputs),
@@ -87,12 +99,13 @@ class _Builder:
     Args:
         graph: The graph of the model at the top.
         inline: Whether to flatten, or to copy as it is.
+        copies: The copies made so far, which nested models may share.
     """
 
-    def __init__(self, graph: Graph, *, inline: bool) -> None:
+    def __init__(self, graph: Graph, *, inline: bool, copies: Copies) -> None:
         self._graph = graph
         self._inline = inline
-        self._copies: dict[int, tuple[Any, Any]] = {}  # by id(layer): the layer and its copy
+        self._copies = copies
         self.names = Names([*graph.input_names, *(node.layer.name for node in graph.nodes)])
 
     def build(self, model: Any) -> tuple[list[Any], list[Any]]:
@@ -158,7 +171,7 @@ class _Builder:
     def _copy(self, layer: Any, path: list[str]) -> Any:
         name = self.names.take(layer.name, path)
         if isinstance(layer, tf_keras.Model):
-            nested = copy(layer)
+            nested = _copy_of(layer, _recorded(layer), self._copies)
             nested._trainable = layer._trainable
             return nested
         return copy_layer(layer, name, float32=self._inline)

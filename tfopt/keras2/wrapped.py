@@ -10,19 +10,22 @@ from __future__ import annotations
 import importlib
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
+from urllib import parse
 
 import h5py
 import numpy as np
+import tensorflow as tf
 import tf_keras
 from tf_keras.src.engine.functional import reconstruct_from_config
 from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group
 
 from tfopt.errors import ModelError
-from tfopt.keras2.copying import primed
+from tfopt.keras2.copying import UNSAVED, primed
 from tfopt.keras2.stack import every_scope
 
-_MODULES = "tfopt_modules"
+_MODULES, _UNSAVED = "tfopt_modules", "tfopt_unsaved"
 _WRAPPERS = ("QuantizeWrapper", "QuantizeLayer", "PruneLowMagnitude", "ClusterWeights")
 
 
@@ -44,6 +47,9 @@ def write(model: Any) -> bytes:
     with h5py.File(stream, "w") as file:
         tf_keras.saving.save_model(model, file, save_format="h5", include_optimizer=False)
         file.attrs[_MODULES] = json.dumps(sorted(_modules(model)))
+        for layer, name, weight, tensor in _unsaved(model):
+            key = "|".join((layer, name, weight))
+            file[f"{_UNSAVED}/{parse.quote(key, safe='|')}"] = tensor.numpy()
     if is_wrapped(model.to_json()):
         with h5py.File(stream, "r") as file:
             read(file)  # what cannot be brought back is said now
@@ -83,7 +89,18 @@ def read(file: h5py.File) -> Any:
                 "clusters out of the configuration",
             )
         tf_keras.backend.batch_set_value(list(zip(variables, arrays, strict=True)))
+    for key, value in file.get(_UNSAVED, {}).items():
+        layer, name, weight = parse.unquote(key).split("|")
+        getattr(layers[layer], name)[weight] = tf.constant(value[()])
     return model
+
+
+def _unsaved(model: Any) -> Iterator[tuple[str, str, str, Any]]:
+    """What the layers hold outside of their weights: layer, attribute, weight and tensor."""
+    for layer in model.layers:
+        for name in UNSAVED:
+            for weight, tensor in (getattr(layer, name, None) or {}).items():
+                yield layer.name, name, weight, tensor
 
 
 def _layer(config: dict[str, Any]) -> Any:

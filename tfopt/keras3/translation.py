@@ -50,12 +50,14 @@ class Translation:
         steps: Each call that was repeated, in order.
         pairs: Each Keras 3 variable with the tf_keras weight that stands for it.
         args: The positional arguments the Keras 3 model is called with, symbolic tensors in them.
+        masked: Whether layers hand on masks beside their outputs.
     """
 
     model: Any
     steps: list[Step]
     pairs: list[tuple[Any, Any]]
     args: list[Any]
+    masked: bool
 
 
 def translate_model(model: Any) -> Translation:
@@ -72,7 +74,7 @@ def translate_model(model: Any) -> Translation:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
         result = translator.translate()
-    return Translation(result, translator.steps, translator.pairs, args)
+    return Translation(result, translator.steps, translator.pairs, args, translator.masked)
 
 
 class _Translator:
@@ -93,7 +95,7 @@ class _Translator:
         self._ops: dict[int, Any] = {}
         self._boxes: dict[int, Box] = {}
         self._graphs: dict[tuple[int, str], Graph] = {}
-        self._masked = any(map(_makes_mask, model._flatten_layers()))
+        self.masked = any(map(_makes_mask, model._flatten_layers()))
         self.steps: list[Step] = []
         self.pairs: list[tuple[Any, Any]] = []
 
@@ -206,7 +208,7 @@ class _Translator:
         operation = node.operation
         call = Call(operation, tuple(args), kwargs, node.outputs[0], self._name(operation, path))
         # Keras 3's ops drop masks, where tf_keras' layers hand them on.
-        plain = None if self._masked else plain_layer(call)
+        plain = None if self.masked else plain_layer(call)
         if plain is None:
             raise NoCounterpartError(f"no tf_keras layer stands for {type(operation).__name__}")
         layer, inputs = plain

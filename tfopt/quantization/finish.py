@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tfopt.keras_gate import clone, tf_keras, tfmot
+from tfopt.keras2 import copying
+from tfopt.keras2.stack import every_scope
+from tfopt.keras_gate import tf_keras, tfmot
 from tfopt.quantization.graph import Layer, built_copy, rebuild
 from tfopt.quantization.kernels import CHANNEL_AXES, round_kernel
 from tfopt.quantization.ranges import is_quantize_layer, is_wrapper, quantize_layer, tfmot_class
@@ -28,28 +30,31 @@ def finish(model: tf_keras.Model, *, left_out: frozenset[str] = frozenset()) -> 
     Returns:
         A model of its own, without anything that only training needs.
     """
-    later: list[tuple[Layer, Layer]] = []
+    pairs: list[tuple[Layer, Layer]] = []
 
     def replace(layer: Layer) -> Any:
+        if layer.name in left_out:
+            return _pass_on
         if is_wrapper(layer):
             finished = _finished(layer)
-        elif layer.name in left_out:
-            return _pass_on
         elif is_quantize_layer(layer):
             finished = quantize_layer(_moving_average(), layer.name)
         else:
-            return layer
-        later.append((finished, layer))
+            finished = copying.copy_layer(layer, layer.name)
+        pairs.append((layer, finished))
         return finished
 
-    finished_model, _ = rebuild(model, replace=replace)
-    for finished, trained in later:
-        if is_quantize_layer(trained):
-            finished.quantizer_vars["min_var"].assign(trained.quantizer_vars["min"])
-            finished.quantizer_vars["max_var"].assign(trained.quantizer_vars["max"])
+    with every_scope(model):
+        finished_model, _ = rebuild(model, replace=replace)
+    for layer, finished in pairs:  # whose weights are there since they were called
+        if is_quantize_layer(layer):
+            finished.quantizer_vars["min_var"].assign(layer.quantizer_vars["min"])
+            finished.quantizer_vars["max_var"].assign(layer.quantizer_vars["max"])
         elif is_wrapper(finished):
             _state_scale(finished)
-    return clone(finished_model)
+        elif not is_wrapper(layer):
+            copying.copy_state(layer, finished)
+    return finished_model
 
 
 def _finished(wrapper: Layer) -> Layer:

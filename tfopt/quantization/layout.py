@@ -18,11 +18,13 @@ _LEFT = "its ranges are left to the converter's calibration"
 _FUSED_ACTIVATIONS = {"linear", "relu", "relu6"}
 # Activations whose range in the file is fixed, whatever the data.
 _FIXED_RANGE = {"softmax", "sigmoid", "tanh", "log_softmax"}
-# Layers that hand numbers on: their output has the scale of their input in the file. The random
-# ones do nothing at inference.
+# Layers that hand numbers on: their output has the scale of their input in the file (averages too:
+# with another scale the file would round twice). The random ones do nothing at inference.
 _HANDS_ON: tuple[type, ...] = (
     _layers.ActivityRegularization,
     _layers.AlphaDropout,
+    _layers.AveragePooling1D,
+    _layers.AveragePooling2D,
     _layers.Cropping1D,
     _layers.Cropping2D,
     _layers.Cropping3D,
@@ -58,7 +60,6 @@ _ARITHMETIC: tuple[type, ...] = (_layers.Add, _layers.Subtract, _layers.Multiply
 _ONE_OPERATION = {
     *CHANNEL_AXES,
     *_ARITHMETIC,
-    _layers.AveragePooling2D,
     _layers.Concatenate,
     _layers.GlobalAveragePooling2D,
 } - {_layers.SeparableConv1D, _layers.SeparableConv2D}
@@ -136,12 +137,15 @@ def reason_to_skip(layer: Layer) -> str | None:
         True
     """
     results = [tensor for node in layer._inbound_nodes for tensor in outputs(node)]
+    cell = layer.forward_layer if isinstance(layer, _layers.Bidirectional) else layer
     if isinstance(layer, tf_keras.Model):
         return "a model inside the model: load_model would dissolve it into its layers"
     if not type(layer).__module__.startswith("tf_keras."):
         return f"a custom layer: the file rounds it in ways tfopt does not know ({_LEFT})"
     if isinstance(layer, _NO_INTEGER_OPERATION):
         return "TensorFlow Lite has no 8-bit operation for it"
+    if isinstance(cell, _layers.RNN):
+        return f"recurrent: the file rounds in each of its steps ({_LEFT})"
     if len(results) != len(layer._inbound_nodes):
         return f"has several outputs, which may have to share one range ({_LEFT})"
     if not all(tensor.dtype.is_floating for tensor in results):

@@ -139,8 +139,8 @@ def model_inputs(model: tf_keras.Model, inputs: Arrays) -> list[tf.Tensor]:
     for name, array, wanted in zip(model.input_names, arrays, model.inputs, strict=True):
         if not wanted.shape[1:].is_compatible_with(np.shape(array)[1:]):
             raise DataError(
-                received=f"representative inputs of shape {np.shape(array)} for {name!r}",
-                expected=f"shape {tuple(wanted.shape)}, where None is any size",
+                received=f"representative samples of shape {np.shape(array)[1:]} for {name!r}",
+                expected=f"shape {tuple(wanted.shape[1:])}, where None is any size",
                 fix="pass inputs as the model takes them, the first axis counting samples",
             )
     return [

@@ -36,7 +36,7 @@ Pooling = Literal["avg", "max"]
 
 # More mask updates than this change the result no more, and each costs as much as a step.
 _MOST_UPDATES = 20
-_RAMP = 0.75
+_RAMP = 0.5
 _FIRST_STEP = 1  # TF-MOT counts the step that is about to run, from 1
 
 
@@ -44,8 +44,8 @@ _FIRST_STEP = 1  # TF-MOT counts the step that is about to run, from 1
 class MagnitudePruning(KernelTechnique):
     """Sets the share `sparsity` of each kernel's weights to zero, the smallest ones.
 
-    With `schedule="polynomial"` the share grows during the first three quarters of the training,
-    and the rest recovers from it; with `"constant"` all of it is pruned before the first step. The
+    With `schedule="polynomial"` the share grows during the first half of the training, and the
+    other half recovers from it; with `"constant"` all of it is pruned before the first step. The
     schedule is fitted to the number of steps there really are. Zeros the model already has are
     kept. Zeros make a file smaller once it is compressed, and faster only on hardware or kernels
     that skip them.

@@ -175,41 +175,49 @@ class _SharedWeights:
         value = kernel.variable.numpy()
         self.kernel, self.channels = kernel, channels
         self._clusters = settings.clusters
-        self._sparse = bool(np.any(value == 0))
         self._zeros = value == 0
+        self._sparse = bool(self._zeros.any())
         rows = _rows(value, channels)
         count = settings.clusters - self._sparse
         centroids = [_centroids(row[row != 0], count, settings.initialization, random) for row in rows]
         self.centroids = tf.Variable(np.stack(centroids).astype(value.dtype), name="centroids")
         self.latent = tf.Variable(value, name="latent")
+        self._kept = tf.constant((~self._zeros).astype(value.dtype))
+        # Which centroid a weight takes, counted from the lowest; and which one is the lowest now.
         self._taken = tf.Variable(np.zeros(rows.shape, np.int32), trainable=False)
+        self._places = tf.Variable(np.zeros((channels, count), np.int32), trainable=False)
         self.share()
 
     def share(self) -> None:
         """Gives each weight the centroid nearest to its latent value."""
-        codebook = self._codebook()
-        order = tf.argsort(codebook, axis=1)
-        ordered = tf.gather(codebook, order, batch_dims=1)
-        between = (ordered[:, 1:] + ordered[:, :-1]) / 2
-        rows = self._to_rows(self.latent)
-        taken = tf.gather(order, tf.searchsorted(between, rows), batch_dims=1)
+        centroids = tf.convert_to_tensor(self.centroids)
         if self._sparse:
-            taken = tf.where(self._to_rows(tf.constant(self._zeros)), self._clusters - 1, taken)
+            centroids = tf.pad(centroids, [[0, 0], [0, 1]])
+        ordered = tf.sort(centroids, axis=1)
+        between = (ordered[:, 1:] + ordered[:, :-1]) / 2
+        taken = tf.searchsorted(between, self._to_rows(self.latent))
+        shared = self._from_rows(tf.gather(ordered, taken, batch_dims=1))
+        places = tf.argsort(tf.argsort(centroids, axis=1), axis=1)
         self._taken.assign(taken)
-        shared = tf.gather(codebook, taken, batch_dims=1)
-        self.kernel.variable.assign(self._from_rows(shared))
+        self._places.assign(places[:, : self.centroids.shape[1]])
+        self.kernel.variable.assign(shared * self._kept if self._sparse else shared)
 
     def redirect(self, gradient: tf.Tensor) -> list[tuple[tf.Tensor, tf.Variable]]:
         """Turns a kernel's gradient into those of its centroids and its latent weights."""
         gradient = tf.convert_to_tensor(gradient)
-        rows = self._to_rows(gradient)
-        width = self._clusters
-        segments = self._taken + width * tf.range(self.channels)[:, None]
-        sums = tf.math.unsorted_segment_sum(
-            tf.reshape(rows, [-1]), tf.reshape(segments, [-1]), width * self.channels
+        felt = gradient * self._kept if self._sparse else gradient
+        # Sums row by row are always added up in one order; over all rows at once they are not.
+        sums = tf.math.bincount(
+            self._taken,
+            weights=self._to_rows(felt),
+            minlength=self._clusters,
+            maxlength=self._clusters,
+            axis=-1,
         )
-        sums = tf.reshape(sums, [self.channels, width])[:, : self.centroids.shape[1]]
-        return [(sums, self.centroids), (gradient, self.latent)]
+        return [
+            (tf.gather(sums, self._places, batch_dims=1), self.centroids),
+            (gradient, self.latent),
+        ]
 
     def check(self) -> None:
         """Refuses weights that no longer share values, or zeros that are none any more."""
@@ -224,11 +232,6 @@ class _SharedWeights:
                 fix="train the wrapped model itself with fit or train_on_batch: a loop of your own "
                 "over model(x, training=True) updates every weight by itself",
             )
-
-    def _codebook(self) -> tf.Tensor:
-        """The values weights may take: the centroids, and zero last if the kernel is sparse."""
-        centroids = tf.convert_to_tensor(self.centroids)
-        return tf.pad(centroids, [[0, 0], [0, int(self._sparse)]])
 
     def _to_rows(self, value: tf.Tensor) -> tf.Tensor:
         if self.channels == 1:

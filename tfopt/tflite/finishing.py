@@ -48,7 +48,19 @@ def finish(
     main.inputs, main.outputs = reads, writes
     model.description = schema.DESCRIPTION.encode()
     model.signatureDefs = [_signature(inputs, reads, outputs, writes)]
+    _drop_orphans(model)
     return schema.pack(model)
+
+
+def _drop_orphans(model: Any) -> None:
+    """Drops buffers that nothing refers to; the converter leaves some, with memory's garbage."""
+    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    holders += model.metadata or []
+    kept = sorted({0, *(holder.buffer for holder in holders)})  # 0 is there by convention
+    places = {old: new for new, old in enumerate(kept)}
+    for holder in holders:
+        holder.buffer = places[holder.buffer]
+    model.buffers = [model.buffers[old] for old in kept]
 
 
 def _name_conversions(graph: Any, model: Any) -> None:

@@ -39,9 +39,11 @@ def captured() -> Iterator[Callable[[], str]]:
             file.seek(0)
             return file.read().decode("utf-8", "replace")
 
-        with _to(file.fileno()), _no_warnings():
-            yield printed
-        text = printed()
+        try:
+            with _to(file.fileno()), _no_warnings():
+                yield printed
+        finally:
+            text = printed()
 
 
 @contextlib.contextmanager

@@ -27,9 +27,9 @@ _OPS = _names(schema.BuiltinOperator)
 _TYPES = {code: name.lower() for code, name in _names(schema.TensorType).items()}
 _PACKED_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 _NUMPY = {
-    **dict.fromkeys(("int4", "int2"), np.dtype(np.int8)),
-    **{"uint4": np.dtype(np.uint8), "bfloat16": np.dtype(np.uint16)},
-    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2"), np.dtype(np.uint8)),
+    **dict.fromkeys(("int4", "int2"), "int8"),
+    **{"uint4": "uint8", "bfloat16": "uint16"},
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2"), "uint8"),
 }
 
 

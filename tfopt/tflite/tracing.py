@@ -217,13 +217,14 @@ def _has_loops(function: Any) -> bool:
 def _cannot_trace(model: tf_keras.Model, error: Exception) -> ModelError:
     said = str(error)
     layer = re.search(r"when calling layer [\"']([^\"']+)", said)
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    after = [line for line in lines if "when calling layer" in line]
-    reason = lines[lines.index(after[-1]) + 1 :] if after else lines
+    # Keras and AutoGraph wrap the reason in where it happened, the outermost first
+    inner = re.split(r"when calling layer .*\n", said)[-1].strip().splitlines() or ["no reason"]
+    raised = [line.strip() for line in inner if re.match(r"\s*\w+(Error|Exception): ", line)]
+    reason = raised[-1] if raised else f"{type(error).__name__}: {inner[0]}"
     where = f" in layer {layer[1]!r}" if layer else ""
     return ModelError(
-        received=f"model {model.name!r}, whose trace fails{where} with {type(error).__name__}: "
-        f"{reason[0] if reason else 'no reason given'}",
+        received=f"model {model.name!r}, whose trace fails{where} with "
+        f"{re.split(' for .{{node', reason)[0]}",
         expected="a functional model that TensorFlow can trace for inference",
         fix="call the model on one sample with training=False, and mend what fails",
     )

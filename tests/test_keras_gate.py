@@ -1,0 +1,265 @@
+"""The gate: which Keras is used, what is read, what is refused, what is copied and written."""
+
+import os
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfopt.errors import ModelError, OutputExistsError
+from tfopt.keras_gate import clone, load_model, save_model, tf_keras, tfmot
+
+layers = tf_keras.layers
+IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+LABELS = np.arange(4) % 3
+
+
+def run_python(code, **environment):
+    """What a fresh interpreter prints."""
+    unset = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**unset, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+REPORT = """
+import keras
+print(keras.__version__[0], tf.keras.Model is keras.Model, os.environ.get("TF_USE_LEGACY_KERAS"))
+"""
+
+
+def test_tf_keras_of_the_user_is_untouched_when_not_used_before():
+    code = "import os; from tfopt.keras_gate import tfmot; import tensorflow as tf; tfmot.sparsity"
+    assert run_python(code + REPORT) == ["3", "True", "None"]
+
+
+def test_tf_keras_of_the_user_is_untouched_when_used_before():
+    code = "import os; import tensorflow as tf; tf.keras.Model; from tfopt.keras_gate import tfmot"
+    assert run_python(code + REPORT) == ["3", "True", "None"]
+
+
+def test_a_user_who_chose_keras_2_keeps_it():
+    code = (
+        "import os; from tfopt.keras_gate import tf_keras, tfmot; import tensorflow as tf\n"
+        "print(tf.keras.Model is tf_keras.Model)"
+    )
+    found = run_python(code + REPORT, TF_USE_LEGACY_KERAS="1")
+    assert found == ["True", "3", "False", "1"]
+
+
+def small(name="small"):
+    x = layers.Input((8, 8, 1), name="image")
+    y = layers.Conv2D(4, 3, padding="same", name="conv")(x)
+    branch = layers.Conv2D(4, 3, padding="same", name="branch")(y)
+    y = layers.add([y, layers.ReLU(name="relu")(layers.BatchNormalization(name="bn")(branch))])
+    return tf_keras.Model(x, layers.Dense(3, name="head")(layers.Flatten()(y)), name=name)
+
+
+def trained(model, *callbacks):
+    """A model that has been trained a little, as wrapped models are when they are stored."""
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    model.fit(IMAGES, LABELS, epochs=2, verbose=0, callbacks=list(callbacks))
+    return model
+
+
+def assert_same(one, other):
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(one(IMAGES), other(IMAGES), rtol=1e-6, atol=1e-6)
+
+
+def quantized():
+    return trained(tfmot.quantization.keras.quantize_model(small()))
+
+
+def pruned():
+    step = tfmot.sparsity.keras.UpdatePruningStep()
+    return trained(tfmot.sparsity.keras.prune_low_magnitude(small()), step)
+
+
+def clustered():
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
+
+    linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
+    return trained(cluster.cluster_weights(small(), 4, linear, preserve_sparsity=True))
+
+
+@pytest.fixture(scope="module", params=[quantized, pruned, clustered], ids=lambda f: f.__name__)
+def wrapped(request):
+    return request.param()
+
+
+def test_a_wrapped_model_is_copied_exactly(wrapped):
+    copy = clone(wrapped)
+    assert [layer.name for layer in copy.layers] == [layer.name for layer in wrapped.layers]
+    assert_same(wrapped, copy)
+    assert copy.optimizer is None
+    trained(copy, tfmot.sparsity.keras.UpdatePruningStep())  # and trains on
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_a_wrapped_model_is_brought_back(wrapped, suffix, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    save_model(wrapped, path)
+    again = load_model(path)
+    assert [layer.name for layer in again.layers] == [layer.name for layer in wrapped.layers]
+    assert_same(wrapped, again)
+
+
+def test_a_cluster_preserving_model_is_copied_and_not_stored(tmp_path):
+    linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
+    model = tfmot.clustering.keras.cluster_weights(small(), 4, linear)
+    model = tfmot.clustering.keras.strip_clustering(model)
+    annotated = tfmot.quantization.keras.quantize_annotate_model(model)
+    scheme = tfmot.experimental.combine.Default8BitClusterPreserveQuantizeScheme()
+    model = tfmot.quantization.keras.quantize_apply(annotated, scheme)
+    assert_same(model, clone(model))
+    with pytest.raises(ModelError, match=r"'quant_conv' .* weights; expected \d+.*strip"):
+        save_model(model, tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The same layers, written by both Keras in every format."""
+    folder = tmp_path_factory.mktemp("files")
+    new = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="new")])
+    old = tf_keras.Sequential([layers.Input((4,), name="x"), layers.Dense(3, name="old")])
+    for suffix in (".keras", ".h5"):
+        new.save(folder / f"new{suffix}")
+        old.save(folder / f"old{suffix}")
+    old.save(folder / "old")
+    old.save_weights(folder / "only_weights.h5")
+    new.save_weights(folder / "only.weights.h5")
+    tf.saved_model.save(tf.Module(), folder / "no_layers")
+    return folder, {"new": new, "old": old}
+
+
+@pytest.mark.parametrize("name", ["new.keras", "new.h5", "old.keras", "old.h5", "old"])
+def test_a_file_of_either_keras_is_read(files, name):
+    folder, models = files
+    kind = name.partition(".")[0]
+    model = load_model(folder / name)
+    assert [layer.name for layer in model.layers] == ["x", kind]
+    x = np.ones((2, 4), "float32")
+    np.testing.assert_allclose(model(x), models[kind](x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("nothing.keras", r"nothing.keras', where there is nothing; expected a .keras or .h5 file"),
+        ("cut.keras", r"cut.keras', which is damaged.*zip.* bytes\).*Fix: save the model again"),
+        ("cut.h5", r"cut.h5', which is damaged.*truncated.* bytes\).*Fix: save the model again"),
+        ("garbage.h5", r"garbage.h5', which is damaged.*signature.*expected an HDF5 file"),
+        ("empty", r"empty', which holds nothing; expected .*saved_model.pb.*Fix: give the path"),
+        ("no_layers", r"no_layers', which holds no Keras layers.*Fix: .*model.save\('model.keras'"),
+        ("model.onnx", r"model.onnx'; expected a .keras or .h5 file.*Fix: save the Keras model"),
+        ("model.tflite", r"model.tflite'; .*Fix: give the Keras model it was converted from"),
+        ("only_weights.h5", r"which holds weights without a model; .*Fix: build the model, call"),
+        ("only.weights.h5", r"which holds weights without a model; .*Fix: build the model, call"),
+        (
+            "wrapped.keras",
+            r"wrapped.keras', which tf_keras .* cannot read.*Fix: write it with tfopt",
+        ),
+        (
+            "lambda.keras",
+            r"which Keras 3.* cannot read.*Fix: it holds a Python lambda; if you trust",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused(files, name, text):
+    folder, _ = files
+    for suffix, old in ((".keras", "new.keras"), (".h5", "old.h5")):
+        whole = (folder / old).read_bytes()
+        (folder / f"cut{suffix}").write_bytes(whole[: len(whole) // 2])
+    (folder / "garbage.h5").write_bytes(b"garbage" * 20)
+    (folder / "empty").mkdir(exist_ok=True)
+    for other in ("model.onnx", "model.tflite"):
+        (folder / other).write_bytes(b"")
+    if name == "wrapped.keras":
+        tfmot.quantization.keras.quantize_model(small()).save(folder / name)
+    if name == "lambda.keras":
+        x = keras.Input((4,))
+        keras.Model(x, keras.layers.Lambda(lambda t: t * 2.0)(x)).save(folder / name)
+    with pytest.raises(ModelError, match=text) as caught:
+        load_model(folder / name)
+    chained = ("cut", "garbage", "wrapped", "lambda")
+    assert (caught.value.__cause__ is not None) == name.startswith(chained)
+
+
+@pytest.mark.parametrize("other", [3, None, [1, 2]])
+def test_what_is_no_model_is_refused(other):
+    with pytest.raises(ModelError, match=rf"type builtins.{type(other).__name__}; expected a path"):
+        load_model(other)
+
+
+def test_the_keras_3_model_given_is_left_as_it_was():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
+    before = [v.numpy().copy() for v in model.variables + model.optimizer.variables]
+    flat = load_model(model)
+    flat.get_layer("dense").set_weights([w * 0 for w in flat.get_layer("dense").get_weights()])
+    after = [v.numpy() for v in model.variables + model.optimizer.variables]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert model.compiled and model.optimizer.name == "adam"
+    assert keras.__version__.startswith("3.")
+
+
+def test_a_translated_model_converts_to_integers():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Conv2D(4, 3, activation="hard_silu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    flat = load_model(model)
+    converter = tf.lite.TFLiteConverter.from_keras_model(flat)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([x[None]] for x in IMAGES)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    from tfopt.tflite.inspect import inspect
+
+    assert inspect(converter.convert()).integer_only
+
+
+def test_a_plain_file_can_be_read_by_tf_keras_too(tmp_path):
+    path = tmp_path / "model.keras"
+    save_model(small(), path)
+    assert "config.json" in zipfile.ZipFile(path).namelist()
+    assert tf_keras.models.load_model(path).name == "small"
+
+
+def test_where_a_model_cannot_be_written(tmp_path):
+    model = small()
+    with pytest.raises(
+        ModelError, match=r"model.onnx'; expected a path that ends in .keras or .h5"
+    ):
+        save_model(model, tmp_path / "model.onnx")
+    save_model(model, tmp_path / "directory")
+    with pytest.raises(OutputExistsError, match="directory', which exists"):
+        save_model(model, tmp_path / "directory")
+
+
+def test_a_name_the_gate_does_not_have():
+    import tfopt.keras_gate
+
+    with pytest.raises(AttributeError, match="has no attribute 'keras4'"):
+        tfopt.keras_gate.keras4  # noqa: B018 - the attribute access is what is tested
