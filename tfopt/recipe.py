@@ -155,7 +155,7 @@ def technique_class(name: str) -> type[Technique]:
             expected=nearest(name, TECHNIQUES),
             fix="correct the name",
         )
-    return getattr(importlib.import_module(TECHNIQUES[name]), name)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(TECHNIQUES[name]), name)
 
 
 def _technique(name: str, settings: dict[str, Any]) -> Technique:

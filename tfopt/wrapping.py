@@ -235,10 +235,10 @@ class KernelTechnique(FineTuned, abc.ABC):
 
 def _reason_to_skip_layer(layer: tf_keras.layers.Layer) -> str | None:
     """Why no technique that changes kernels may touch a layer, None if it may."""
-    if not type(layer).__module__.startswith("tf_keras."):
-        return "a custom layer: tfopt does not know how it uses its weights"
     if not facts.kernels(layer):
         return "has no kernel"
+    if not type(layer).__module__.startswith("tf_keras."):
+        return "a custom layer: tfopt does not know how it uses its weights"
     if not facts.trainable_kernels(layer):
         return _FROZEN
     return None

@@ -232,6 +232,12 @@ class MagnitudePruning(KernelTechnique):
             return tfmot.sparsity.keras.ConstantSparsity(
                 self.sparsity, begin_step=_FIRST_STEP, end_step=_FIRST_STEP, frequency=1
             )
+        if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
+            raise SettingError(
+                received=f"steps_per_epoch={steps_per_epoch!r}",
+                expected="the number of batches in an epoch of the training to come",
+                fix="pass len(train) of a batched dataset",
+            )
         steps = total_steps(self.epochs, steps_per_epoch)
         if steps < 2:
             raise SettingError(

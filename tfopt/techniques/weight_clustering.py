@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
-from tf_keras.src.engine import data_adapter
 
 from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.keras_gate import clone, load_model, tf_keras
@@ -249,26 +248,33 @@ def _train_shared(model: tf_keras.Model, shared: list[_SharedWeights]) -> None:
     by_kernel = {id(weights.kernel.variable): weights for weights in shared}
 
     def train_step(data: Any) -> dict[str, Any]:
-        x, y, sample_weight = data_adapter.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = tf_keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             outputs = model(x, training=True)
             loss = model.compute_loss(x, y, outputs, sample_weight)
-        optimizer = model.optimizer
+        model._validate_target_and_loss(y, loss)
         pairs = []
-        for gradient, variable in optimizer.compute_gradients(
-            loss, model.trainable_variables, tape
-        ):
+        for gradient, variable in _gradients(model, loss, tape):
             weights = by_kernel.get(id(variable))
             if weights is None or gradient is None:
                 pairs.append((gradient, variable))
             else:
                 pairs += weights.redirect(gradient)
-        optimizer.apply_gradients(pairs)
+        model.optimizer.apply_gradients(pairs)
         for weights in shared:
             weights.share()
         return model.compute_metrics(x, y, outputs, sample_weight)
 
     model.train_step = train_step
+
+
+def _gradients(
+    model: tf_keras.Model, loss: tf.Tensor, tape: tf.GradientTape
+) -> list[tuple[tf.Tensor, tf.Variable]]:
+    """What the optimizer would have applied, of Keras' optimizers or its legacy ones."""
+    optimizer = model.optimizer
+    compute = getattr(optimizer, "compute_gradients", None) or optimizer._compute_gradients
+    return compute(loss, model.trainable_variables, tape=tape)
 
 
 def _rows(value: np.ndarray, channels: int) -> np.ndarray:
