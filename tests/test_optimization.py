@@ -181,3 +181,27 @@ def test_allowed_float_ops_are_listed_in_the_report(task):
     assert "wave" in result.report.to_markdown()
     with pytest.raises(FloatOpsError, match=r"SIN.*wave.*allow_float_ops=True"):
         tfopt.optimize(model, [], task=task, target=tfopt.Target.int8())
+
+
+def test_outputs_keep_the_names_that_labels_and_losses_go_by():
+    layers = tf_keras.layers
+    image, age = layers.Input((8, 8, 1), name="image"), layers.Input((3,), name="age")
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(image))
+    x = layers.Concatenate()([x, age])
+    digit = layers.Dense(10, activation="softmax", name="digit")(x)
+    model = tf_keras.Model([image, age], [digit, layers.Dense(1)(x)])
+    size = model.output_names[1]  # a name Keras made
+    random = np.random.default_rng(0)
+    inputs = {"image": random.random((96, 8, 8, 1)), "age": random.random((96, 3))}
+    inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
+    labels = {"digit": random.integers(0, 10, 96), size: random.random((96, 1))}
+    two = tfopt.Task.from_arrays(
+        (inputs, labels),
+        (inputs, labels),
+        loss={"digit": "sparse_categorical_crossentropy", size: "mse"},
+        metric=lambda labels, outputs: float(len(labels)),
+    )
+    chain = [dataclasses.replace(technique, epochs=1) for technique in CHAIN]
+    result = tfopt.optimize(model, chain, task=two, target=tfopt.Target.int8())
+    assert list(result.model.output_names) == ["digit", size]
+    assert tfopt.inspect(result.tflite).integer_only

@@ -87,7 +87,10 @@ def rebuild(
             seen[id(old)] = follow(old, new)
     inputs = tf.nest.map_structure(lambda old: made[id(old)], model.input)
     results = tf.nest.map_structure(current, model.output)
-    return tf_keras.Model(inputs, results, name=model.name), made
+    rebuilt = tf_keras.Model(inputs, results, name=model.name)
+    # An output may now come from a layer that rounds it; labels and losses go by the user's names.
+    rebuilt.output_names = list(model.output_names)
+    return rebuilt, made
 
 
 def built_copy(layer: Layer, input_shape: Any, changes: dict[str, Any] | None = None) -> Layer:

@@ -156,7 +156,9 @@ def _samples(
         np.asarray(array, tensor.dtype.as_numpy_dtype)
         for array, tensor in zip(found, model.inputs, strict=True)
     ]
-    return typed, set(arrays) if isinstance(arrays, dict) else set()
+    _, labels = task.validation.first()
+    named = [given for given in (arrays, labels) if isinstance(given, dict)]
+    return typed, {name for given in named for name in given}
 
 
 def _zeros(tensor: Any) -> np.ndarray:

@@ -73,7 +73,8 @@ def trace(
             in time, since the converter crashes on their loops.
         fake_quantized: Keep the fake quantization of a quantization-aware model. Without it, the
             model computes with the trained weights in floating point.
-        keep_names: Layer names that data goes by: kept in the file even if Keras made them.
+        keep_names: Names of inputs and outputs that data goes by: kept in the file even if Keras
+            made them.
 
     Raises:
         ModelError: TensorFlow cannot trace the model; its error is chained.
@@ -104,7 +105,12 @@ def trace(
         names={scopes[id(x)]: "" if x is model else names[id(x)] for x in layers},
         layers={names[id(x)]: naming.seen_through(x).name for x in layers if x is not model},
         inputs=naming.unique([names[id(x._keras_history.layer)] for x in model.inputs]),
-        outputs=naming.unique([names[id(x._keras_history.layer)] for x in model.outputs]),
+        outputs=naming.unique(
+            [
+                given if given in keep_names else names[id(tensor._keras_history.layer)]
+                for given, tensor in zip(model.output_names, model.outputs, strict=True)
+            ]
+        ),
         loops=_has_loops(function),
         model=model,
     )
