@@ -197,7 +197,8 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
 
     Example:
         >>> def model(sparsity):
-        ...     return ModelFacts((KernelFacts("conv", "kernel", (9, 9), sparsity, 50, 5),), 81, False)
+        ...     kernel = KernelFacts("conv", "kernel", (9, 9), sparsity, 50, 5)
+        ...     return ModelFacts((kernel,), 81, False)
         >>> lost_gains(model(0.5), model(0.0))
         ['the sparsity of conv (kernel) fell from 0.500 to 0.000']
     """
@@ -256,7 +257,7 @@ def _base_names(layer: tf_keras.layers.Layer) -> set[str]:
 
 
 def _replaced_kernels(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
-    """The variables whose place in the layer a wrapper gave to a tensor, such as a quantized one."""
+    """The variables whose place in the layer a wrapper gave to a tensor (a quantized one, say)."""
     replaced: list[tf.Variable] = []
     while _is_training_wrapper(layer):
         replaced += [variable for variable, *_ in getattr(layer, "_weight_vars", [])]

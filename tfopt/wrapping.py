@@ -212,7 +212,7 @@ class KernelTechnique(FineTuned, abc.ABC):
         return [kernel for layer in layers for kernel in self._sorted_kernels(layer)[0]]
 
     def _sorted_kernels(self, layer: tf_keras.layers.Layer) -> tuple[list[Kernel], list[Skipped]]:
-        """The kernels of a layer to change, and why not the others (or the layer, if it has none)."""
+        """The kernels of a layer to change, and why not the others (or the layer without any)."""
         kind = type(layer).__name__
         reason = _reason_to_skip_layer(layer)
         if reason is not None:

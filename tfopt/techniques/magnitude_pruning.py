@@ -262,7 +262,7 @@ class MagnitudePruning(KernelTechnique):
     def _strip(self, model: tf_keras.Model, pruning: _Pruning) -> tf_keras.Model:
         """A plain copy of the trained model, its masks applied and its sparsity proven."""
         pruning.check_trained(self)
-        pruning.mask()
+        pruning.apply_masks()
         for kernel in pruning.kernels:
             self._check_kernel(kernel)
         return clone(model)
@@ -319,18 +319,20 @@ class _Pruning(pruning_impl.Pruning):
             id(kernel.variable): tf.cast(kernel.variable != 0, kernel.variable.dtype)
             for kernel in kernels
         }
-        self.conditional_mask_update()
-        self.mask()
+        for weights, mask, _ in self._pruning_vars:
+            mask.assign(self._maybe_update_block_mask(weights)[1])
+        self.apply_masks()
 
     def advance(self) -> None:
-        """After a step: new masks if it is time for them, and masked weights back to zero."""
+        """In the graph, after a step: new masks if it is time, and masked weights back to zero."""
         self._step.assign_add(1)
         self.conditional_mask_update()
-        self.mask()
-
-    def mask(self) -> None:
-        """Sets the masked weights to zero."""
         self.weight_mask_op()
+
+    def apply_masks(self) -> None:
+        """Outside of training: sets the masked weights to zero."""
+        for weights, mask, _ in self._pruning_vars:
+            weights.assign(weights * mask)
 
     def check_trained(self, settings: MagnitudePruning) -> None:
         """Refuses a model that was not trained to the end of its schedule, or not by `fit`.
@@ -338,13 +340,13 @@ class _Pruning(pruning_impl.Pruning):
         Raises:
             TechniqueError: With the step at which the schedule stood.
         """
-        done, needed = int(self._step) - _FIRST_STEP, self._end - _FIRST_STEP
+        done, needed = int(self._step.numpy()) - _FIRST_STEP, self._end - _FIRST_STEP
         unmasked = any(np.any(weights * (1 - mask)) for weights, mask, _ in self._pruning_vars)
         if done >= needed and not (done == 0 and unmasked):
             return
         raise TechniqueError(
             received=f"a model whose pruning schedule stood at step {done} of {needed} (sparsity "
-            f"{float(self._pruning_schedule(self._step)[1]):.3f})",
+            f"{float(self._pruning_schedule(self._step.numpy())[1]):.3f})",
             expected=f"sparsity {settings.sparsity:g}, which it has after {needed} steps of `fit`",
             fix="fit the wrapped model for as many steps as wrap was told of (epochs times "
             "steps_per_epoch), with fit or train_on_batch: a loop of your own over "
@@ -355,12 +357,12 @@ class _Pruning(pruning_impl.Pruning):
         """A mask of the largest weights, exactly as many as the schedule leaves."""
         sparsity = tf.cast(self._pruning_schedule(self._step)[1], tf.float64)
         magnitudes = tf.reshape(tf.abs(weights), [-1])
-        size = tf.size(magnitudes)
-        kept = tf.maximum(tf.round(tf.cast(size, tf.float64) * (1 - sparsity)), 1)
+        size = magnitudes.shape[0]
+        kept = tf.cast(tf.maximum(tf.round(size * (1 - sparsity)), 1), tf.int32)
         values, order = tf.math.top_k(magnitudes, k=size)
-        kept = tf.cast(kept, tf.int32)
-        mask = tf.scatter_nd(order[:kept, None], tf.ones([kept], weights.dtype), [size])
-        return values[kept - 1], tf.reshape(mask, tf.shape(weights))
+        ranks = tf.scatter_nd(order[:, None], tf.range(size), [size])
+        mask = tf.cast(ranks < kept, weights.dtype)
+        return tf.gather(values, kept - 1), tf.reshape(mask, weights.shape)
 
     def _maybe_update_block_mask(self, weights: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
         """The mask of any pattern, without the zeros the model came with."""

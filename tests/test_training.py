@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.errors import DataError, TechniqueError
+from tfopt.keras_gate import clone, tf_keras
+from tfopt.testing import dense_net
+from tfopt.training import fine_tune, steps_per_epoch, total_steps
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tfopt.Task.digits()
+
+
+def test_steps_are_counted():
+    task = tfopt.Task.digits(batch_size=100)
+    assert steps_per_epoch(task) == 11
+    assert total_steps(0.5, 11) == 6
+    assert total_steps(1e-6, 11) == 1
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(task):
+    start = dense_net()
+    first, second, third = clone(start), clone(start), clone(start)
+    fine_tune(first, task, epochs=0.5, learning_rate=1e-3)
+    np.random.seed(99)
+    fine_tune(second, task, epochs=0.5, learning_rate=1e-3)
+    fine_tune(third, tfopt.Task.digits(seed=1), epochs=0.5, learning_rate=1e-3)
+    for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(first.get_weights()[0], third.get_weights()[0])
+
+
+def test_training_learns(task):
+    model = dense_net()
+    before = tfopt.evaluate(model, task=task, split="validation").value
+    history = fine_tune(model, task, epochs=2.5, learning_rate=5e-3)
+    assert len(history.history["loss"]) == 3
+    assert tfopt.evaluate(model, task=task, split="validation").value > before + 0.3
+
+
+def test_a_stream_trains_as_arrays_do(task):
+    import tensorflow as tf
+
+    stream = tf.data.Dataset.from_tensor_slices(next(task.train.batches(320))).batch(32)
+    streamed = tfopt.Task.from_dataset(stream, stream, loss="sparse_categorical_crossentropy")
+    model = dense_net()
+    losses = fine_tune(model, streamed, epochs=3, learning_rate=5e-3).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_a_loss_that_is_nan_says_what_to_change(task):
+    with pytest.raises(TechniqueError, match=r"loss of (nan|inf).*lower learning_rate \(it was 1e"):
+        fine_tune(dense_net(), task, epochs=1, learning_rate=1e30)
+
+
+def test_labels_that_do_not_fit_are_explained():
+    x, y = next(tfopt.Task.digits().train.batches(64))
+    task = tfopt.Task.from_arrays((x, y + 5), (x, y), loss="sparse_categorical_crossentropy")
+    with pytest.raises(DataError, match=r"14|class"):
+        fine_tune(dense_net(), task, epochs=1, learning_rate=1e-3)
+
+
+def test_a_keras_3_model_is_no_business_of_training(task):
+    model = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(10)])
+    with pytest.raises(DataError, match=r"\(8, 8, 1\)"):
+        fine_tune(model, task, epochs=1, learning_rate=1e-3)
