@@ -75,7 +75,7 @@ def test_blocks_do_not_fit_convolutions():
 
 def test_training_too_short_fails_in_strip(data):
     technique = tfopt.MagnitudePruning(sparsity=0.8, epochs=4)
-    with pytest.raises(TechniqueError, match=r"stood at step 8 of 2\d.*sparsity 0\.8"):
+    with pytest.raises(TechniqueError, match=r"stood at step 8 of [12]\d.*sparsity 0\.8"):
         trained(technique, small_cnn(), data, epochs=1)
 
 
