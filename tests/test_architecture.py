@@ -19,6 +19,7 @@ LEVELS = [
     {"facts", "selection", "task", "tflite"},
     {"measure", "quantization", "training"},
     {"measurement", "wrapping"},
+    {"masks"},
     {"techniques"},
     {"recipe"},
     {"optimization"},

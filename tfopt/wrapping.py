@@ -35,11 +35,13 @@ class Wrapped:
         callbacks: What `fit` must be given as `callbacks`.
         strip: Returns the optimized model without anything the training needed, and proves that it
             holds what the technique claims (TechniqueError otherwise).
+        selection: Which layers are touched, and why the others are not.
     """
 
     model: tf_keras.Model
     callbacks: list[tf_keras.callbacks.Callback]
     strip: Callable[[], tf_keras.Model]
+    selection: Selection
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

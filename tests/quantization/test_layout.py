@@ -118,6 +118,34 @@ def test_pooling_keeps_the_range_of_its_input_but_the_global_average_does_not():
     assert rounded(image_model(build)) == ["image", "global"]
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Activation("linear"), layers.ActivityRegularization(), layers.AlphaDropout(0.1),
+        layers.Dropout(0.1), layers.GaussianDropout(0.1), layers.GaussianNoise(0.1),
+        layers.Identity(), layers.RandomBrightness(0.1), layers.RandomContrast(0.1),
+        layers.RandomFlip(), layers.RandomHeight(0.1), layers.RandomRotation(0.1),
+        layers.RandomTranslation(0.1, 0.1), layers.RandomWidth(0.1), layers.RandomZoom(0.1),
+        layers.SpatialDropout2D(0.1),
+    ],
+    ids=lambda layer: layer.name,
+)  # fmt: skip
+def test_layers_that_do_nothing_at_inference_are_not_rounded(layer):
+    def build(image):
+        return layers.Conv2D(2, 1, name="conv")(layer(image))
+
+    model = image_model(build)
+    assert rounded(model) == ["image", "conv"]
+    assert not plan(model, frozenset(layer.name for layer in model.layers)).open_inputs
+
+
+def test_random_layers_are_rounded_where_they_make_floats_of_integers():
+    image = layers.Input((8, 8, 3), dtype="uint8", name="image")
+    flipped = layers.RandomFlip(name="flip")(image)
+    model = Model(image, layers.Conv2D(2, 1, name="conv")(flipped))
+    assert rounded(model) == ["flip", "conv"]
+
+
 def test_layers_left_alone_are_not_rounded():
     def build(image):
         x = layers.ReLU(name="relu")(layers.Conv2D(2, 1, name="conv")(image))

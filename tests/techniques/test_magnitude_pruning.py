@@ -171,3 +171,19 @@ def test_bad_settings_are_refused(settings, message):
 def test_unknown_layer_names_are_refused():
     with pytest.raises(SettingError, match=r"no layer 'stem_cnv'.*'stem_conv' is nearest"):
         tfopt.MagnitudePruning(skip=("stem_cnv",)).select(small_cnn())
+
+
+def test_a_user_of_the_wrapper_is_told_what_was_left_alone():
+    wrapped = tfopt.MagnitudePruning(sparsity=0.5).wrap(small_cnn(), steps_per_epoch=8)
+    assert wrapped.selection.touched == ("stem_conv", "block_conv", "probabilities")
+    assert {skip.layer for skip in wrapped.selection.skipped} >= {"stem_bn", "flatten"}
+
+
+def test_weights_restored_from_before_are_masked_with_a_warning(data):
+    wrapped = tfopt.MagnitudePruning(sparsity=0.5, epochs=1).wrap(small_cnn(), steps_per_epoch=8)
+    wrapped.model.compile("adam", "sparse_categorical_crossentropy")
+    wrapped.model.fit(*data, verbose=0)
+    wrapped.model.get_layer("block_conv").kernel.assign(np.ones((3, 3, 8, 16)))
+    with pytest.warns(UserWarning, match="576 pruned weights were set again"):
+        pruned = wrapped.strip()
+    assert facts.measure(pruned).kernels[1].sparsity == 0.5

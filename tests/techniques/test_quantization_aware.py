@@ -171,6 +171,65 @@ def test_layers_left_out_are_neither_rounded_nor_split(trained, task):
     assert {"quant_second", "add_quantize"}.isdisjoint(names)
 
 
+def outside_net():
+    """Kernels that train without being fake-quantized: recurrent, attention, nested, skipped."""
+    image = layers.Input((8, 8), name="image")
+    x = layers.LSTM(8, return_sequences=True, name="lstm")(image)
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = layers.TimeDistributed(layers.Dense(8), name="each")(x)
+    x = layers.Dense(16, activation="relu", name="hidden")(layers.Flatten()(x))
+    return tf_keras.Model(image, layers.Dense(10, activation="softmax", name="top")(x))
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("settings", [{"skip": ("hidden",)}, {"only": ("top",)}])
+def test_kernels_that_are_not_rounded_keep_their_gains_in_a_loop_of_the_users(
+    task, clustered, settings
+):
+    tf_keras.utils.set_random_seed(0)
+    model = thinned(outside_net(), sparse=True, clustered=clustered)
+    wrapped = QuantizationAware(**settings).wrap(model, steps_per_epoch=4)
+    wrapped.model.compile(tf_keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    wrapped.model.fit(task.train.x[:128, ..., 0], task.train.y[:128], verbose=0)
+    optimized = wrapped.strip()
+    assert facts.lost_gains(facts.measure(model), facts.measure(optimized)) == []
+    for name in ("lstm", "attention", "each", "hidden"):
+        before, after = (facts.kernels(m.get_layer(name)) for m in (model, optimized))
+        for key, kernel in before.items():
+            kept = kernel.numpy() == 0
+            assert kept.any() and not after[key].numpy()[kept].any()
+            assert np.array_equal(kernel, after[key]) == clustered  # held, or trained on
+
+
+def test_a_pruned_embedding_keeps_its_zeros():
+    tf_keras.utils.set_random_seed(0)
+    tokens = layers.Input((6,), dtype="int32", name="tokens")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(20, 8, name="table")(tokens))
+    model = tf_keras.Model(tokens, layers.Dense(2, name="top")(x))
+    model = thinned(model, sparse=True, clustered=False)
+    wrapped = QuantizationAware().wrap(model, steps_per_epoch=4)
+    wrapped.model.compile("adam", "mse")
+    x = np.random.default_rng(0).integers(0, 20, (64, 6))
+    wrapped.model.fit(x, np.ones((64, 2)), verbose=0)
+    before, after = (m.get_layer("table").embeddings.numpy() for m in (model, wrapped.strip()))
+    assert not after[before == 0].any() and not np.array_equal(before, after)
+
+
+def test_layers_that_only_train_leave_the_file_with_integers_only(task):
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential([
+        layers.Input((8, 8, 1)), layers.RandomRotation(0.1), layers.RandomTranslation(0.1, 0.1),
+        layers.Conv2D(8, 3), layers.BatchNormalization(), layers.ReLU(), layers.Dropout(0.1),
+        layers.Flatten(), layers.GaussianNoise(0.1), layers.Dense(10, name="top"),
+    ])  # fmt: skip
+    optimized = QuantizationAware(epochs=0.2).apply(model, task)
+    tflite = int8(optimized, task)
+    assert inspect(tflite).integer_only
+    (outputs,) = TFLiteModel(tflite, kernels="builtin").predict(task.test.x)
+    expected = optimized.predict(task.test.x, verbose=0)
+    assert np.mean(outputs.argmax(1) == expected.argmax(1)) >= 0.97
+
+
 def hard_net():
     """Layers TF-MOT refuses, one after the other."""
     image = layers.Input((8, 8, 3), name="image")

@@ -71,9 +71,9 @@ def test_kernels_can_be_chosen(int8_file, images):
 
 
 def test_a_batch_is_small_enough_for_the_cache(float_file, make_file):
-    assert TFLiteModel(float_file)._batch_limit() == 128
+    assert TFLiteModel(float_file).largest_batch == 128
     large = make_file(lambda x: x + 1.0, None, 1024, 1024)
-    assert TFLiteModel(large)._batch_limit() == 1
+    assert TFLiteModel(large).largest_batch == 1
 
 
 def test_recurrent_states_do_not_leak_from_sample_to_sample(lstm_file):

@@ -12,7 +12,7 @@ import numpy as np
 from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
 from tfopt.measure.metrics import decide, find
-from tfopt.measure.predictions import predictions
+from tfopt.measure.predictions import gathered, predictions
 from tfopt.measure.scores import FunctionScore, Kind, RowScore
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def evaluate(
     samples = _samples(task, chosen)
     kept = _Kept(samples.size)
     count = 0
-    for labels, outputs in predictions(tflite_or_model, task, samples):
+    for labels, outputs in gathered(predictions(tflite_or_model, task, samples)):
         _check_numbers(outputs, count)
         score.add(labels, outputs)
         kept.add(outputs)

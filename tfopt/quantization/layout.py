@@ -19,19 +19,14 @@ _FUSED_ACTIVATIONS = {"linear", "relu", "relu6"}
 # Activations whose range in the file is fixed, whatever the data.
 _FIXED_RANGE = {"softmax", "sigmoid", "tanh", "log_softmax"}
 # Layers that hand numbers on: their output has the scale of their input in the file (averages too:
-# with another scale the file would round twice). The random ones do nothing at inference.
+# with another scale the file would round twice).
 _HANDS_ON: tuple[type, ...] = (
-    _layers.ActivityRegularization,
-    _layers.AlphaDropout,
     _layers.AveragePooling1D,
     _layers.AveragePooling2D,
     _layers.Cropping1D,
     _layers.Cropping2D,
     _layers.Cropping3D,
-    _layers.Dropout,
     _layers.Flatten,
-    _layers.GaussianDropout,
-    _layers.GaussianNoise,
     _layers.GlobalMaxPooling1D,
     _layers.GlobalMaxPooling2D,
     _layers.MaxPooling1D,
@@ -39,14 +34,32 @@ _HANDS_ON: tuple[type, ...] = (
     _layers.Permute,
     _layers.RepeatVector,
     _layers.Reshape,
-    _layers.SpatialDropout1D,
-    _layers.SpatialDropout2D,
-    _layers.SpatialDropout3D,
     _layers.UpSampling1D,
     _layers.UpSampling2D,
     _layers.ZeroPadding1D,
     _layers.ZeroPadding2D,
     _layers.ZeroPadding3D,
+)
+# Layers that do nothing at inference: the file does not have them. (RandomCrop is none of them, as
+# it resizes.)
+_TRAINING_ONLY: tuple[type, ...] = (
+    _layers.ActivityRegularization,
+    _layers.AlphaDropout,
+    _layers.Dropout,
+    _layers.GaussianDropout,
+    _layers.GaussianNoise,
+    _layers.Identity,
+    _layers.RandomBrightness,
+    _layers.RandomContrast,
+    _layers.RandomFlip,
+    _layers.RandomHeight,
+    _layers.RandomRotation,
+    _layers.RandomTranslation,
+    _layers.RandomWidth,
+    _layers.RandomZoom,
+    _layers.SpatialDropout1D,
+    _layers.SpatialDropout2D,
+    _layers.SpatialDropout3D,
 )
 # What the file can only compute in floating point.
 _NO_INTEGER_OPERATION: tuple[type, ...] = (
@@ -187,7 +200,7 @@ class _Graph:
         """Whether the file holds a tensor in 8 bits with a range of its own."""
         if node.is_input and not tensor.dtype.is_floating:
             return False
-        if isinstance(node.layer, _HANDS_ON) or _has_fixed_range(node.layer):
+        if _hands_on(node) or _has_fixed_range(node.layer):
             return False
         user = self.only_user(tensor)
         return user is None or not self._is_folded(user, into=node)
@@ -201,14 +214,14 @@ class _Graph:
             if self.only_user(tensor) is None or maker.is_input:
                 continue
             yield tensor
-            if isinstance(maker.layer, _HANDS_ON):
+            if _hands_on(maker):
                 pending += maker.keras_inputs
 
     def all_trained(self, tensor: KerasTensor, rounded: frozenset[int]) -> bool:
         """Whether all that is computed of a tensor, in one operation each, has a trained range."""
         for node in self._users[id(tensor)]:
             result = outputs(node)[0]
-            if isinstance(node.layer, _HANDS_ON):
+            if _hands_on(node):
                 if not self.all_trained(result, rounded):
                     return False
                 continue
@@ -244,6 +257,15 @@ class _Graph:
         takes_activation = isinstance(into.layer, (*_ARITHMETIC, _layers.BatchNormalization))
         takes_activation |= has_kernel(into.layer) and _function(into.layer) == "linear"
         return takes_activation and _is_plain_relu(node.layer)
+
+
+def _hands_on(node: Node) -> bool:
+    """Whether the file holds a call's output, if at all, with the scale of its input."""
+    if isinstance(node.layer, _layers.Activation):
+        return _function(node.layer) == "linear"
+    # Random layers turn integers, which have no scale, into floating-point numbers.
+    floats = {tensor.dtype.is_floating for tensor in (*node.keras_inputs[:1], *outputs(node))}
+    return len(floats) == 1 and isinstance(node.layer, (*_HANDS_ON, *_TRAINING_ONLY))
 
 
 def _is_folded_norm(node: Node, *, into: Node) -> bool:

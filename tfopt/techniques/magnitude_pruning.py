@@ -7,11 +7,11 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
-import tensorflow as tf
 
 from tfopt import facts
 from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
+from tfopt.masks import FIRST_STEP, Masks
 from tfopt.technique import Stage
 from tfopt.training import total_steps
 from tfopt.wrapping import (
@@ -24,10 +24,6 @@ from tfopt.wrapping import (
     refuse_fake_quantized,
 )
 
-# isort: split
-# Only importable after the gate has imported TF-MOT the careful way.
-from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
-
 if TYPE_CHECKING:
     from tfopt.data import Arrays
 
@@ -37,7 +33,6 @@ Pooling = Literal["avg", "max"]
 # More mask updates than this change the result no more, and each costs as much as a step.
 _MOST_UPDATES = 20
 _RAMP = 0.5
-_FIRST_STEP = 1  # TF-MOT counts the step that is about to run, from 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,7 +123,10 @@ class MagnitudePruning(KernelTechnique):
 
     def _check_names(self) -> None:
         """Refuses unknown schedules and poolings."""
-        for field, names in (("schedule", get_args(Schedule)), ("block_pooling", get_args(Pooling))):
+        for field, names in (
+            ("schedule", get_args(Schedule)),
+            ("block_pooling", get_args(Pooling)),
+        ):
             if getattr(self, field) not in names:
                 raise SettingError(
                     received=f"{field}={getattr(self, field)!r}",
@@ -186,12 +184,13 @@ class MagnitudePruning(KernelTechnique):
             )
 
     def reason_to_skip(self, kernel: Kernel) -> str | None:
-        """Leaves alone depthwise kernels, those without a non-zero, and those the pattern misses."""
+        """Leaves alone depthwise kernels, and those the pattern does not fit."""
         shape = tuple(kernel.variable.shape)
         if "depthwise_kernel" in kernel.key and not self.named_in_only(kernel.layer):
             return "depthwise: few weights that matter much (name the layer in `only` to prune it)"
         if self.block != (1, 1) and (
-            len(shape) != 2 or any(size <= side for size, side in zip(shape, self.block, strict=True))
+            len(shape) != 2
+            or any(size <= side for size, side in zip(shape, self.block, strict=True))
         ):
             return f"blocks of {self.block} need two dimensions larger than that; it has {shape}"
         if self.m_by_n is not None and len(shape) not in (2, 4):
@@ -218,19 +217,25 @@ class MagnitudePruning(KernelTechnique):
             TechniqueError: No layer can be pruned, or the model is clustered or fake-quantized.
         """
         own = load_model(model)
-        kernels = self.chosen_kernels(own)
+        selection, kernels = self.select(own), self.chosen_kernels(own)
         if self.changes_nothing:
-            return Wrapped(own, [], lambda: clone(own))
+            return Wrapped(own, [], lambda: clone(own), selection)
         schedule = self._fitted_schedule(steps_per_epoch)
-        pruning = _Pruning(kernels, schedule, self)
-        after_each_step(own, pruning.advance)
-        return Wrapped(own, [], lambda: self._strip(own, pruning))
+        masks = Masks(
+            kernels,
+            schedule,
+            block=self.block,
+            block_pooling=self.block_pooling,
+            m_by_n=self.m_by_n,
+        )
+        after_each_step(own, masks.advance)
+        return Wrapped(own, [], lambda: self._strip(own, masks), selection)
 
     def _fitted_schedule(self, steps_per_epoch: int) -> tfmot.sparsity.keras.PruningSchedule:
         """The schedule for the steps there are: few updates, the last at the full sparsity."""
         if self.schedule == "constant" or self.m_by_n is not None:
             return tfmot.sparsity.keras.ConstantSparsity(
-                self.sparsity, begin_step=_FIRST_STEP, end_step=_FIRST_STEP, frequency=1
+                self.sparsity, begin_step=FIRST_STEP, end_step=FIRST_STEP, frequency=1
             )
         if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
             raise SettingError(
@@ -243,8 +248,8 @@ class MagnitudePruning(KernelTechnique):
             raise SettingError(
                 received=f"epochs={self.epochs:g} of {steps_per_epoch} step(s): {steps} training "
                 "step",
-                expected="at least 2 steps for a polynomial schedule: one to reach the sparsity and "
-                "one to recover",
+                expected="at least 2 steps for a polynomial schedule: one to reach the sparsity "
+                "and one to recover",
                 fix=f"use epochs={2 / steps_per_epoch:.3g} or more, or schedule='constant', which "
                 "prunes before the first step",
             )
@@ -253,17 +258,17 @@ class MagnitudePruning(KernelTechnique):
         return tfmot.sparsity.keras.PolynomialDecay(
             initial_sparsity=self.initial_sparsity,
             final_sparsity=self.sparsity,
-            begin_step=_FIRST_STEP,
-            end_step=_FIRST_STEP + ramp // frequency * frequency,
+            begin_step=FIRST_STEP,
+            end_step=FIRST_STEP + ramp // frequency * frequency,
             power=3,
             frequency=frequency,
         )
 
-    def _strip(self, model: tf_keras.Model, pruning: _Pruning) -> tf_keras.Model:
+    def _strip(self, model: tf_keras.Model, masks: Masks) -> tf_keras.Model:
         """A plain copy of the trained model, its masks applied and its sparsity proven."""
-        pruning.check_trained(self)
-        pruning.apply_masks()
-        for kernel in pruning.kernels:
+        masks.check_trained(self.sparsity)
+        masks.apply()
+        for kernel in masks.kernels:
             self._check_kernel(kernel)
         return clone(model)
 
@@ -286,98 +291,6 @@ class MagnitudePruning(KernelTechnique):
             )
 
 
-class _Pruning(pruning_impl.Pruning):
-    """TF-MOT's masks, with exactly as many zeros as asked for and none given back.
-
-    TF-MOT keeps every weight whose magnitude ties with the smallest kept one (its own TODO
-    b/208967539), and brings back zeros a model came with.
-    """
-
-    def __init__(
-        self,
-        kernels: list[Kernel],
-        schedule: tfmot.sparsity.keras.PruningSchedule,
-        settings: MagnitudePruning,
-    ) -> None:
-        self.kernels = kernels
-        self._end = schedule.end_step
-        self._step = tf.Variable(
-            _FIRST_STEP,
-            dtype=tf.int64,
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
-        super().__init__(
-            training_step_fn=lambda: self._step,
-            pruning_vars=[_with_mask(kernel.variable) for kernel in kernels],
-            pruning_schedule=schedule,
-            block_size=settings.block,
-            block_pooling_type=settings.block_pooling.upper(),
-            sparsity_m_by_n=settings.m_by_n,
-        )
-        self._nonzero = {
-            id(kernel.variable): tf.cast(kernel.variable != 0, kernel.variable.dtype)
-            for kernel in kernels
-        }
-        for weights, mask, _ in self._pruning_vars:
-            mask.assign(self._maybe_update_block_mask(weights)[1])
-        self.apply_masks()
-
-    def advance(self) -> None:
-        """In the graph, after a step: new masks if it is time, and masked weights back to zero."""
-        self._step.assign_add(1)
-        self.conditional_mask_update()
-        self.weight_mask_op()
-
-    def apply_masks(self) -> None:
-        """Outside of training: sets the masked weights to zero."""
-        for weights, mask, _ in self._pruning_vars:
-            weights.assign(weights * mask)
-
-    def check_trained(self, settings: MagnitudePruning) -> None:
-        """Refuses a model that was not trained to the end of its schedule, or not by `fit`.
-
-        Raises:
-            TechniqueError: With the step at which the schedule stood.
-        """
-        done, needed = int(self._step.numpy()) - _FIRST_STEP, self._end - _FIRST_STEP
-        unmasked = any(np.any(weights * (1 - mask)) for weights, mask, _ in self._pruning_vars)
-        if done >= needed and not (done == 0 and unmasked):
-            return
-        raise TechniqueError(
-            received=f"a model whose pruning schedule stood at step {done} of {needed} (sparsity "
-            f"{float(self._pruning_schedule(self._step.numpy())[1]):.3f})",
-            expected=f"sparsity {settings.sparsity:g}, which it has after {needed} steps of `fit`",
-            fix="fit the wrapped model for as many steps as wrap was told of (epochs times "
-            "steps_per_epoch), with fit or train_on_batch: a loop of your own over "
-            "model(x, training=True) updates no masks",
-        )
-
-    def _update_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """A mask of the largest weights, exactly as many as the schedule leaves."""
-        sparsity = tf.cast(self._pruning_schedule(self._step)[1], tf.float64)
-        magnitudes = tf.reshape(tf.abs(weights), [-1])
-        size = magnitudes.shape[0]
-        kept = tf.cast(tf.maximum(tf.round(size * (1 - sparsity)), 1), tf.int32)
-        values, order = tf.math.top_k(magnitudes, k=size)
-        ranks = tf.scatter_nd(order[:, None], tf.range(size), [size])
-        mask = tf.cast(ranks < kept, weights.dtype)
-        return tf.gather(values, kept - 1), tf.reshape(mask, weights.shape)
-
-    def _maybe_update_block_mask(self, weights: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mask of any pattern, without the zeros the model came with."""
-        threshold, mask = super()._maybe_update_block_mask(weights)
-        return threshold, tf.cast(mask, weights.dtype) * self._nonzero[id(weights)]
-
-
-def _with_mask(weights: tf.Variable) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
-    """What TF-MOT prunes: the weights, a mask and a threshold."""
-    dtype = getattr(weights, "true_dtype", weights.dtype)
-    settings = {"trainable": False, "aggregation": tf.VariableAggregation.MEAN}
-    mask = tf.Variable(tf.ones(weights.shape, dtype), **settings)
-    return weights, mask, tf.Variable(tf.zeros([], dtype), **settings)
-
-
 def _two_integers(value: tuple[int, int]) -> bool:
     """Whether a setting is a pair of integers."""
     return (
@@ -385,6 +298,11 @@ def _two_integers(value: tuple[int, int]) -> bool:
         and len(value) == 2
         and all(isinstance(side, int) and not isinstance(side, bool) for side in value)
     )
+
+
+def _holds_blocks(shape: tuple[int, ...], block: tuple[int, int]) -> bool:
+    """Whether a kernel has two dimensions, each larger than the block's."""
+    return len(shape) == 2 and all(size > side for size, side in zip(shape, block, strict=True))
 
 
 def _zero_blocks(value: np.ndarray, block: tuple[int, int]) -> np.ndarray:

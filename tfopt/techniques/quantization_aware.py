@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from tfopt import data, facts, selection
+from tfopt import data, facts
 from tfopt.errors import LostGainError, TechniqueError
 from tfopt.keras_gate import load_model, tf_keras
 from tfopt.quantization.finish import finish
+from tfopt.quantization.gains import keeper
 from tfopt.quantization.insert import (
     check_same_function,
     example_inputs,
@@ -17,8 +18,9 @@ from tfopt.quantization.insert import (
 )
 from tfopt.quantization.layout import plan, reason_to_skip
 from tfopt.quantization.ranges import calibrate, model_inputs
+from tfopt.selection import select as select_layers
 from tfopt.technique import Selection, Stage
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped
+from tfopt.wrapping import AnyModel, FineTuned, Wrapped, after_each_step
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -36,7 +38,8 @@ class QuantizationAware(FineTuned):
 
     Layers other than convolutions and dense ones are rounded behind their output; what goes on
     inside them, the converter calibrates. A layer that cannot be rounded is skipped, with the
-    reason. Frozen layers stay as they are.
+    reason. Skipped layers train on in floating point and keep their gains as well: zeros stay
+    zeros, and a kernel whose weights share values is held at them. Frozen layers stay as they are.
 
     Args:
         epochs: Passes over the training data; fractions are allowed.
@@ -75,7 +78,8 @@ class QuantizationAware(FineTuned):
     def select(self, model: tf_keras.Model) -> Selection:
         """Says which layers would be rounded in training, and why the others would not.
 
-        Layers that hand numbers on as they are (Flatten, MaxPooling2D) count as rounded.
+        Layers that hand numbers on as they are (Flatten, MaxPooling2D) or do nothing at inference
+        (Dropout, RandomFlip) count as rounded.
 
         Raises:
             SettingError: `only` or `skip` names a layer that is not there.
@@ -87,7 +91,7 @@ class QuantizationAware(FineTuned):
                 expected="a model that has not been through quantization-aware training",
                 fix="apply QuantizationAware once, as the last step; to train longer, raise epochs",
             )
-        chosen = selection.select(model, reason_to_skip, only=self.only, skip=self.skip)
+        chosen = select_layers(model, reason_to_skip, only=self.only, skip=self.skip)
         if not chosen.touched:
             reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in chosen.skipped)
             raise TechniqueError(
@@ -121,7 +125,8 @@ class QuantizationAware(FineTuned):
         """
         source = load_model(model)
         before = facts.measure(source)
-        touched = frozenset(self.select(source).touched)
+        selection = self.select(source)
+        touched = frozenset(selection.touched)
         float_model, touched = separate_activations(source, touched)
         layout = plan(float_model, touched)
         pair = insert(float_model, layout, before.kernels)
@@ -131,6 +136,9 @@ class QuantizationAware(FineTuned):
             some = data.select(representative, slice(0, 2))
             check_same_function(pair, model_inputs(float_model, some))
             calibrate(float_model, pair.ranges, representative)
+        keep = keeper(float_model, layout, before.kernels)
+        if keep is not None:
+            after_each_step(pair.model, keep)
         wrapped, left_out = pair.model, pair.layers_behind(layout.open_inputs)
 
         def strip() -> tf_keras.Model:
@@ -138,7 +146,7 @@ class QuantizationAware(FineTuned):
             _check_gains(before, facts.measure(finished))
             return finished
 
-        return Wrapped(wrapped, [], strip)
+        return Wrapped(wrapped, [], strip, selection)
 
 
 def _check_gains(before: facts.ModelFacts, after: facts.ModelFacts) -> None:

@@ -101,12 +101,18 @@ class WeightClustering(KernelTechnique):
     def reason_to_skip(self, kernel: Kernel) -> str | None:
         """Leaves alone depthwise kernels and those too small to share anything."""
         if "depthwise_kernel" in kernel.key and not self.named_in_only(kernel.layer):
-            return "depthwise: few weights that matter much (name the layer in `only` to cluster it)"
+            return (
+                "depthwise: few weights that matter much (name the layer in `only` to cluster it)"
+            )
         channels = self._channels(kernel)
         size = math.prod(kernel.variable.shape) // channels
         if size <= self.clusters:
-            return f"{size} weights{' a channel' * (channels > 1)}, no more than clusters={self.clusters}"
-        if self.clusters == 2 and np.any(kernel.variable.numpy() == 0):
+            where = " a channel" if channels > 1 else ""
+            return f"{size} weights{where}, no more than clusters={self.clusters}"
+        zeros = np.count_nonzero(kernel.variable.numpy() == 0)
+        if zeros == math.prod(kernel.variable.shape):
+            return "all of its weights are zero"
+        if zeros and self.clusters == 2:
             return "sparse: zero takes one of clusters=2, and one other value is not enough"
         return None
 
@@ -153,7 +159,7 @@ class WeightClustering(KernelTechnique):
                 weights.check()
             return clone(own)
 
-        return Wrapped(own, [], strip)
+        return Wrapped(own, [], strip, self.select(own))
 
     def _channels(self, kernel: Kernel) -> int:
         """How many parts of a kernel have centroids of their own."""
@@ -173,12 +179,14 @@ class _SharedWeights:
     ) -> None:
         value = kernel.variable.numpy()
         self.kernel, self.channels = kernel, channels
-        self._clusters = settings.clusters
         self._zeros = value == 0
         self._sparse = bool(self._zeros.any())
         rows = _rows(value, channels)
-        count = settings.clusters - self._sparse
-        centroids = [_centroids(row[row != 0], count, settings.initialization, random) for row in rows]
+        nonzero = [row[row != 0] for row in rows]
+        # Weights that share fewer values already keep sharing as few.
+        count = min(settings.clusters - self._sparse, max(len(np.unique(row)) for row in nonzero))
+        self._clusters = count + self._sparse
+        centroids = [_centroids(row, count, settings.initialization, random) for row in nonzero]
         self.centroids = tf.Variable(np.stack(centroids).astype(value.dtype), name="centroids")
         self.latent = tf.Variable(value, name="latent")
         self._kept = tf.constant((~self._zeros).astype(value.dtype))
@@ -285,9 +293,10 @@ def _rows(value: np.ndarray, channels: int) -> np.ndarray:
 def _centroids(
     weights: np.ndarray, count: int, initialization: Initialization, random: np.random.Generator
 ) -> np.ndarray:
-    """Places `count` centroids among weights; zeros where there are no weights at all."""
-    if not len(weights):
-        return np.zeros(count)
+    """Places `count` centroids among weights; where those have so few values, at these."""
+    values = np.unique(weights)
+    if len(values) <= count:
+        return np.pad(values, (0, count - len(values)), mode="edge" if len(values) else "constant")
     if initialization == "linear":
         return np.linspace(weights.min(), weights.max(), count)
     if initialization == "random":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from typing import Any, Literal, get_args
@@ -27,10 +28,9 @@ _RESOLVERS: dict[str, str] = {
     "reference": "BUILTIN_REF",
 }
 
-# A batch pays while its largest activation stays in a core's own cache. A MobileNet's float
-# activations fill that with 4 images; a tiny net gains up to about a hundred, all from calling
-# less often.
-_CACHE_BYTES = 2 * 2**20
+# A batch pays while its largest activation stays in a core's own cache: a MobileNet's float
+# activations for two images, a tiny net's for as many as it takes to make calling cheap.
+_CACHE_BYTES = 2**20
 _LARGEST_BATCH = 128
 # Fewer samples are over before it is known that they could have been batched.
 _WORTH_BATCHING = 8
@@ -98,7 +98,9 @@ class TFLiteModel:
 
     def twin(self) -> TFLiteModel:
         """Returns another interpreter of the same file and settings, for another thread."""
-        return TFLiteModel(self._content, threads=self._threads, kernels=self._kernels)
+        other = TFLiteModel(self._content, threads=self._threads, kernels=self._kernels)
+        other._batch = self._batch
+        return other
 
     def predict(self, x: Arrays) -> list[np.ndarray]:
         """Runs samples through the file.
@@ -242,18 +244,9 @@ class TFLiteModel:
             )
         return arrays
 
-    def _batch_size(self, arrays: list[np.ndarray]) -> int:
-        """How many samples to run at a time, found out once."""
-        if self._batch is None and len(arrays[0]) < _WORTH_BATCHING:
-            return 1
-        if self._batch is None:
-            self._batch = self._batch_limit()
-            if self._batch > 1 and not self._batches_well([array[[0, -1]] for array in arrays]):
-                self._batch = 1
-        return self._batch
-
-    def _batch_limit(self) -> int:
-        """The largest batch whose activations stay in the cache.
+    @functools.cached_property
+    def largest_batch(self) -> int:
+        """How many samples to run at a time at most: as many as the cache holds activations of.
 
         A rule over the file instead of a trial by the clock: the same file and data are always cut
         the same way.
@@ -265,6 +258,27 @@ class TFLiteModel:
         ]
         fitting = self._threads * _CACHE_BYTES // max(activations, default=1)
         return max(1, min(_LARGEST_BATCH, fitting))
+
+    def learn_batch(self, x: Arrays) -> None:
+        """Finds out on samples how many to run at a time; `predict` does where it is not known.
+
+        A few samples say nothing: they are over before it would pay.
+
+        Raises:
+            DataError: The arrays do not fit the file's inputs.
+            InterpreterError: The file fails to run.
+        """
+        self._batch_size(self._matched(x))
+
+    def _batch_size(self, arrays: list[np.ndarray]) -> int:
+        """How many samples to run at a time, found out once."""
+        if self._batch is None and len(arrays[0]) < _WORTH_BATCHING:
+            return 1
+        if self._batch is None:
+            pair = [array[[0, -1]] for array in arrays]
+            worth = self.largest_batch > 1 and self._batches_well(pair)
+            self._batch = self.largest_batch if worth else 1
+        return self._batch
 
     def _batches_well(self, pair: list[np.ndarray]) -> bool:
         """Whether two samples at once give what they give one by one.

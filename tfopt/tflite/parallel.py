@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -72,6 +73,10 @@ def _in_parallel(
     model: TFLiteModel, batches: Iterable[Arrays], workers: int
 ) -> Iterator[list[np.ndarray]]:
     """A pool of threads, each of which takes an idle model or makes one."""
+    batches = iter(batches)
+    head = list(itertools.islice(batches, 1))
+    for x in head:
+        model.learn_batch(x)  # before it has twins, which then need not find it out again
     idle = [model]
 
     def run(x: Arrays) -> list[np.ndarray]:
@@ -86,7 +91,7 @@ def _in_parallel(
     waiting: collections.deque[Future[list[np.ndarray]]] = collections.deque()
     pool = ThreadPoolExecutor(workers)
     try:
-        for x in batches:
+        for x in itertools.chain(head, batches):
             waiting.append(pool.submit(run, x))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
