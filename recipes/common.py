@@ -10,6 +10,7 @@ from absl import flags, logging
 import tfopt
 from tfopt import flags as shared
 from tfopt.commands import import_tensorflow
+from tfopt.files import refuse_existing
 
 import_tensorflow()  # quietly, and before anything else imports it
 
@@ -36,6 +37,7 @@ def epochs() -> float:
 def run(techniques: Sequence[tfopt.Technique]) -> None:
     """Optimizes the model with the techniques, prints the report and saves the result."""
     logging.set_verbosity(logging.WARNING)  # or each data set tells of every file it reads
+    refuse_existing(shared.OUTPUT.value, overwrite=shared.OVERWRITE.value)
     task = shared.task_from_flags()
     baseline: object = MODEL.value
     if baseline is None:

@@ -19,7 +19,7 @@ LEVELS = [
     {"facts", "selection", "task", "tflite"},
     {"measure", "quantization", "training"},
     {"measurement", "wrapping"},
-    {"masks"},
+    {"masks", "shared_weights"},
     {"techniques"},
     {"recipe"},
     {"optimization"},

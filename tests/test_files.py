@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from tfopt.errors import OutputExistsError
+from tfopt.errors import OutputError, OutputExistsError
 from tfopt.files import refuse_existing, write_directory, write_file
 
 
@@ -122,3 +122,23 @@ def test_a_swap_that_fails_puts_the_old_result_back(tmp_path, monkeypatch):
         (folder / "a").write_text("new")
     assert (goal / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["result"]
+
+
+def _save(path):
+    with write_directory(path) as folder:
+        (folder / "a").write_text("1")
+
+
+@pytest.mark.parametrize("act", [refuse_existing, _save, lambda path: write_file(path, b"1")])
+def test_where_nothing_can_be_written_the_users_path_is_named(tmp_path, act):
+    (tmp_path / "afile").write_text("a file")
+    for path in ("/proc/zzz", f"{tmp_path}/afile/x", f"{tmp_path}/afile/x/y"):
+        expected = f"Received the output '{path}', which cannot be written .*Fix: choose another"
+        with pytest.raises(OutputError, match=expected):
+            act(path)
+    assert os.listdir(tmp_path) == ["afile"]
+
+
+def test_looking_leaves_nothing_behind(tmp_path):
+    refuse_existing(tmp_path / "new" / "result")
+    assert os.listdir(tmp_path) == []

@@ -136,6 +136,7 @@ def test_a_result_from_arrays_needs_its_task_to_be_reproduced(baseline, task, tm
         ([tfopt.QuantizationAware], r"call the class: tfopt\.QuantizationAware\(\)"),
         ([CHAIN[1], CHAIN[0]], "this order: MagnitudePruning, WeightClustering"),
         ([CHAIN[2], CHAIN[1]], "this order: WeightClustering, QuantizationAware"),
+        ([CHAIN[2], CHAIN[2]], "2 techniques that quantize: .*at most one.*more epochs"),
     ],
 )
 def test_steps_that_cannot_work_are_refused_before_training(baseline, task, techniques, message):
@@ -205,3 +206,21 @@ def test_outputs_keep_the_names_that_labels_and_losses_go_by():
     result = tfopt.optimize(model, chain, task=two, target=tfopt.Target.int8())
     assert list(result.model.output_names) == ["digit", size]
     assert tfopt.inspect(result.tflite).integer_only
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "int8"}, r"target='int8'; expected a tfopt\.Target\. Fix: .*Target\.int8\(\)"),
+        ({"task": None}, r"task=None; expected a tfopt\.Task"),
+        ({"task": (1, 2)}, r"a task of type tuple; expected a tfopt\.Task"),
+    ],
+)
+def test_what_is_no_task_or_target_is_refused(baseline, task, changes, message):
+    with pytest.raises(SettingError, match=message):
+        tfopt.optimize(baseline, [], **{"task": task, "target": tfopt.Target.int8()} | changes)
+
+
+def test_a_misspelt_name_of_the_package_gets_the_nearest():
+    with pytest.raises(AttributeError, match="'MagnitudePrunin'; 'MagnitudePruning' is nearest"):
+        _ = tfopt.MagnitudePrunin

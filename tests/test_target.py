@@ -1,7 +1,7 @@
 import pytest
 
 from tfopt.errors import SettingError
-from tfopt.target import Target
+from tfopt.target import Target, check_target
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,26 @@ def test_defaults(target, io, integer_only):
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(SettingError, match=message):
         Target(**settings)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Target.float32, Target.float16, Target.dynamic_range, Target.int8, Target.int16x8],
+)
+def test_a_misspelt_name_gets_the_nearest(make):
+    expected = r"max_byte=3 for Target\..*; expected 'max_bytes' is nearest"
+    with pytest.raises(SettingError, match=expected):
+        make(max_byte=3)
+
+
+def test_the_numerics_are_said_once():
+    with pytest.raises(SettingError, match=r"numerics='int8' for Target\.int8\(\)"):
+        Target.int8(numerics="int8")
+
+
+@pytest.mark.parametrize(("target", "call"), [("float16", "float16"), (None, "int8")])
+def test_what_is_no_target_is_refused(target, call):
+    with pytest.raises(
+        SettingError, match=rf"target={target!r}; .*pass target=tfopt\.Target\.{call}"
+    ):
+        check_target(target)

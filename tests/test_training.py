@@ -4,7 +4,7 @@ import pytest
 import tfopt
 from tfopt.errors import DataError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
-from tfopt.testing import dense_net
+from tfopt.testing import dense_net, small_cnn
 from tfopt.training import fine_tune, steps_per_epoch, total_steps
 
 
@@ -66,3 +66,26 @@ def test_a_keras_3_model_is_no_business_of_training(task):
     model = tf_keras.Sequential([tf_keras.layers.Input((3,)), tf_keras.layers.Dense(10)])
     with pytest.raises(DataError, match=r"\(8, 8, 1\)"):
         fine_tune(model, task, epochs=1, learning_rate=1e-3)
+
+
+def test_statistics_of_batch_norm_settle_in_a_short_run_and_momentum_is_given_back(task):
+    model = small_cnn()
+    norm = model.get_layer("stem_bn")
+    norm.momentum = 0.99
+    norm.moving_mean.assign(np.full(8, 100.0))
+    fine_tune(model, task, epochs=1, learning_rate=1e-5)
+    assert np.abs(norm.moving_mean.numpy()).max() < 5
+    assert norm.momentum == 0.99
+
+
+def test_several_inputs_by_name_are_trained_on():
+    left, right = (tf_keras.layers.Input((3,), name=name) for name in ("left", "right"))
+    joined = tf_keras.layers.Concatenate()([left, right])
+    model = tf_keras.Model([left, right], tf_keras.layers.Dense(1)(joined))
+    random = np.random.default_rng(0)
+    inputs = {"right": random.random((70, 3)), "left": random.random((70, 3))}
+    data = (inputs, inputs["left"][:, :1] - inputs["right"][:, :1])
+    task = tfopt.Task.from_arrays(data, data, loss="mse", metric="mse")
+    losses = fine_tune(model, task, epochs=40, learning_rate=3e-2).history["loss"]
+    assert losses[-1] < 0.3 * losses[0]
+    assert model.optimizer.iterations.numpy() == 40 * steps_per_epoch(task)

@@ -6,6 +6,7 @@ Everything a user needs is a name of this package. Each is imported when it is f
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,9 @@ __version__ = importlib.metadata.version("tfopt")
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for."""
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        match = difflib.get_close_matches(name, _HOMES, n=1)
+        hint = f"; {match[0]!r} is nearest" if match else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -62,7 +62,11 @@ class LostGainError(TechniqueError):
     """A step undid what an earlier step had gained, such as its sparsity."""
 
 
-class OutputExistsError(TfoptError, FileExistsError):
+class OutputError(TfoptError, OSError):
+    """The output cannot be written where it was asked for."""
+
+
+class OutputExistsError(OutputError, FileExistsError):
     """The output directory already holds a result."""
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfopt.errors import OutputExistsError
+from tfopt.errors import OutputError, OutputExistsError, TfoptError
 
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -19,6 +19,9 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
         path: Where; missing folders are made.
         content: Text is written as UTF-8.
 
+    Raises:
+        OutputError: It cannot be written.
+
     Example:
         >>> path = Path(tempfile.mkdtemp()) / "new" / "model.tflite"
         >>> write_file(path, b"TFL3")
@@ -26,6 +29,11 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
         b'TFL3'
     """
     path = Path(path)
+    with _named(path):
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes | str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -42,7 +50,7 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Refuses an output path that already holds something: call it before the long work.
+    """Refuses an output path that holds something or cannot be written: call it before long work.
 
     Args:
         path: A file, or a directory; an empty directory is free.
@@ -50,18 +58,23 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool = False) ->
 
     Raises:
         OutputExistsError: It is there, and `overwrite` is false.
+        OutputError: The nearest folder above it that exists is none, or cannot be written.
 
     Example:
         >>> refuse_existing(Path(tempfile.mkdtemp()) / "result")
     """
     path = Path(path)
-    if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    raise OutputExistsError(
-        received=f"the output {os.fspath(path)!r}, which exists",
-        expected="a path that holds nothing yet",
-        fix="choose another one, or overwrite it with overwrite=True (--overwrite)",
-    )
+    with _named(path):
+        if not overwrite and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise OutputExistsError(
+                received=f"the output {os.fspath(path)!r}, which exists",
+                expected="a path that holds nothing yet",
+                fix="choose another one, or overwrite it with overwrite=True (--overwrite)",
+            )
+        parents = path.absolute().parents
+        folder = next(parent for parent in parents if os.path.lexists(parent))
+        # The only sure way to know: permissions say nothing of /proc or of a read-only disk.
+        os.rmdir(tempfile.mkdtemp(dir=folder, prefix=".tfopt."))
 
 
 @contextlib.contextmanager
@@ -77,6 +90,7 @@ def write_directory(
 
     Raises:
         OutputExistsError: There is something, and `overwrite` is false or would lose other files.
+        OutputError: It cannot be written.
 
     Example:
         >>> goal = Path(tempfile.mkdtemp()) / "result"
@@ -85,7 +99,12 @@ def write_directory(
         >>> os.listdir(goal)
         ['report.md']
     """
-    goal = Path(directory).resolve()
+    with _named(directory), _staged(Path(directory).resolve(), overwrite) as staged:
+        yield staged
+
+
+@contextlib.contextmanager
+def _staged(goal: Path, overwrite: bool) -> Iterator[Path]:
     refuse_existing(goal, overwrite=overwrite)
     goal.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=goal.parent, prefix=f".{goal.name}."))
@@ -101,6 +120,22 @@ def write_directory(
         shutil.rmtree(staged, ignore_errors=True)
         raise
     _sync(goal.parent)
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of the system name the path the user gave, not a temporary one."""
+    try:
+        yield
+    except TfoptError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            received=f"the output {os.fspath(path)!r}, which cannot be written "
+            f"({error.strerror or error})",
+            expected="a path in a folder that can be written",
+            fix="choose another path, or make room and allow writing there",
+        ) from error
 
 
 def _refuse_other_files(goal: Path, staged: Path) -> None:

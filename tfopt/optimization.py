@@ -18,7 +18,8 @@ from tfopt.measurement import Measurements, environment
 from tfopt.recipe import FILE_NAME as RECIPE_FILE
 from tfopt.recipe import Recipe
 from tfopt.report import Report
-from tfopt.target import Target
+from tfopt.target import Target, check_target
+from tfopt.task.base import check_task
 from tfopt.technique import Selection, Technique, check_order
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Result:
 
         Raises:
             OutputExistsError: The directory is not empty and `overwrite` is not set.
+            OutputError: It cannot be written.
         """
         with write_directory(directory, overwrite=overwrite) as new:
             (new / "model.tflite").write_bytes(self.tflite)
@@ -94,7 +96,8 @@ def optimize(
     Raises:
         ModelError: The model cannot be loaded or translated.
         DataError: The data does not fit the model.
-        SettingError: `techniques` is no list of techniques, or their order cannot work.
+        SettingError: `techniques` is no list of techniques, or their order cannot work; or `task`
+            or `target` is none.
         TechniqueError: A technique cannot work on this model or missed its aim.
         LostGainError: A step undid what an earlier one had gained.
         ConversionError: The converter failed, or the file is not what the target asks for.
@@ -110,8 +113,10 @@ def optimize(
         True
     """
     _check_techniques(techniques)
+    check_task(task)
+    check_target(target)
     baseline = load_model(model)
-    task.check(baseline)
+    task.check_training(baseline)
     for technique in techniques:
         technique.select(baseline)  # refuses in seconds what would fail after minutes
 

@@ -85,33 +85,46 @@ class Target:
                 )
 
     @classmethod
-    def float32(cls, **budgets: Any) -> Target:
+    def float32(cls, **settings: Any) -> Target:
         """Weights and activations in 32-bit floating point."""
-        return cls(numerics="float32", **budgets)
+        return cls._of("float32", settings)
 
     @classmethod
-    def float16(cls, **budgets: Any) -> Target:
+    def float16(cls, **settings: Any) -> Target:
         """Weights stored in 16-bit floating point: half the bytes, computed in 32 bits on a CPU."""
-        return cls(numerics="float16", **budgets)
+        return cls._of("float16", settings)
 
     @classmethod
-    def dynamic_range(cls, **budgets: Any) -> Target:
+    def dynamic_range(cls, **settings: Any) -> Target:
         """8-bit weights, activations in floating point, quantized on the fly: needs no data."""
-        return cls(numerics="dynamic_range", **budgets)
+        return cls._of("dynamic_range", settings)
 
     @classmethod
     def int8(
         cls, *, input_type: IOType = "int8", output_type: IOType = "int8", **settings: Any
     ) -> Target:
         """8-bit weights and activations, integer only."""
-        return cls(numerics="int8", input_type=input_type, output_type=output_type, **settings)
+        return cls._of("int8", {"input_type": input_type, "output_type": output_type} | settings)
 
     @classmethod
     def int16x8(
         cls, *, input_type: IOType = "int16", output_type: IOType = "int16", **settings: Any
     ) -> Target:
         """8-bit weights and 16-bit activations, integer only: accurate, and slow on a CPU."""
-        return cls(numerics="int16x8", input_type=input_type, output_type=output_type, **settings)
+        return cls._of("int16x8", {"input_type": input_type, "output_type": output_type} | settings)
+
+    @classmethod
+    def _of(cls, numerics: Numerics, settings: dict[str, Any]) -> Target:
+        """A target of its settings; a wrong name gets the nearest right one."""
+        valid = [field.name for field in dataclasses.fields(cls) if field.name != "numerics"]
+        for name, value in settings.items():
+            if name not in valid:
+                raise SettingError(
+                    received=f"{name}={value!r} for Target.{numerics}()",
+                    expected=nearest(name, valid),
+                    fix="correct or remove the name",
+                )
+        return cls(numerics=numerics, **settings)
 
     @property
     def integer_only(self) -> bool:
@@ -122,3 +135,21 @@ class Target:
     def needs_calibration(self) -> bool:
         """Whether the converter needs representative data."""
         return self.integer_only
+
+
+def check_target(target: Any) -> None:
+    """Refuses what is no target, before anything is done with it.
+
+    Raises:
+        SettingError: It is none.
+
+    Example:
+        >>> check_target(Target.int8())
+    """
+    if not isinstance(target, Target):
+        called = target if isinstance(target, str) and target in _IO_TYPES else "int8"
+        raise SettingError(
+            received=f"target={target!r}",
+            expected="a tfopt.Target",
+            fix=f"pass target=tfopt.Target.{called}()",
+        )

@@ -111,8 +111,16 @@ def check_order(techniques: Sequence[Technique]) -> None:
     """Refuses, before anything is trained, an order in which a step undoes an earlier one.
 
     Raises:
-        SettingError: A technique follows one of a later stage; the order that works is given.
+        SettingError: A technique follows one of a later stage; the order that works is given. Or
+            two of them quantize.
     """
+    quantizing = [step.name for step in techniques if step.stage is Stage.QUANTIZATION]
+    if len(quantizing) > 1:
+        raise SettingError(
+            received=f"{len(quantizing)} techniques that quantize: {', '.join(quantizing)}",
+            expected="at most one, since a quantized model cannot be quantized again",
+            fix=f"keep one; for longer training give {quantizing[0]} more epochs",
+        )
     for before, after in itertools.pairwise(techniques):
         if after.stage < before.stage:
             works = sorted(techniques, key=lambda technique: technique.stage)

@@ -1,6 +1,9 @@
 """Each command does its work, in this process."""
 
+import contextlib
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -214,3 +217,50 @@ def test_data_that_does_not_fit_is_explained(capsys, tmp_path):
     )  # fmt: skip
     assert code == 2
     assert "(9, 9, 1)" in err and "(8, 8, 1)" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "{}/int8.tflite"], "no --dataset"),
+        (["evaluate", "{}/model.h5"], "no --dataset"),
+        (["convert", "{}/model.h5", "--output={}/new.tflite"], "no --dataset"),
+        (["optimize", "{}/model.h5", "--output={}/new"], "no --dataset"),
+        (
+            [
+                "optimize",
+                "{}/model.h5",
+                "--output={}/new",
+                "--dataset=digits",
+                "--step=MagnitudePruning",
+                "--step=QuantizationAwar()",
+            ],
+            "nearest",
+        ),
+        (
+            ["optimize", "{}/model.h5", "--output=/proc/zzz", "--dataset=digits"],
+            "the output '/proc/zzz', which cannot be written",
+        ),
+    ],
+)
+def test_cheap_checks_come_before_tensorflow(folder, arguments, message):
+    words = [word.replace("{}", str(folder)) for word in arguments]
+    code = (
+        "import sys; from tfopt import cli; code = cli.main(sys.argv[1:]);"
+        "assert 'tensorflow' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+
+
+def test_the_report_is_printed_though_saving_fails(folder, capsys, tmp_path, monkeypatch):
+    def fail(self, directory, *, overwrite=False):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tfopt.Result, "save", fail)
+    with contextlib.suppress(OSError):
+        cli.main(
+            ["optimize", str(folder / "model.h5"), "--dataset=digits", f"--output={tmp_path / 'r'}"]
+        )
+    assert "conversion only" in capsys.readouterr().out

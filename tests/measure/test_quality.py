@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+import tfopt
+from tfopt import keras_gate
 from tfopt.errors import DataError, InterpreterError, ModelError, SettingError
 from tfopt.measure import predictions, quality
 from tfopt.measure.intervals import bootstrap, wilson
@@ -63,10 +65,20 @@ def test_outputs_do_not_depend_on_how_many_cores_there_are(int8_file, task, monk
 
 @pytest.mark.parametrize(
     ("samples", "workers", "expected"),
-    [(10_000, 4, 625), (10**6, 4, 1024), (360, 4, 32), (40, 4, 10), (2, 4, 1), (10_000, 1, 1024)],
+    [(10_000, 4, 512), (10**6, 4, 1024), (360, 4, 32), (40, 4, 10), (2, 4, 1), (10_000, 1, 1024)],
 )
 def test_tasks_are_worth_handing_over_and_shared_evenly(float_file, samples, workers, expected):
     assert predictions._task_size(samples, TFLiteModel(float_file), workers) == expected
+
+
+def test_batches_are_gathered_until_they_are_worth_scoring(monkeypatch):
+    batches = [([np.arange(3) + 3 * i], [np.full((3, 2), i, float)]) for i in range(5)]
+    monkeypatch.setattr(predictions, "_SCORED_BYTES", 60)  # a batch has 48
+    found = list(predictions.gathered(iter(batches)))
+    assert [len(labels) for (labels,), _ in found] == [6, 6, 3]
+    np.testing.assert_array_equal(np.concatenate([y[0] for y, _ in found]), np.arange(15))
+    outputs = np.concatenate([outputs[0][:, 0] for _, outputs in found])
+    np.testing.assert_array_equal(outputs, np.arange(15) // 3)
 
 
 def test_large_samples_come_a_few_at_a_time(make_file):
@@ -84,7 +96,7 @@ def test_a_files_integers_are_numbers_not_quantized_values(int8_file, make_task,
 
 
 def test_the_test_split_is_the_default_where_there_is_one(float_file, make_task, images, labels):
-    task = make_task(images, labels, test=(images[:20], labels[:20]))
+    task = make_task(images, labels, test=(images[:20] / 2, labels[:20]))
     assert evaluate(float_file, task=task).samples == 20
     assert evaluate(float_file, task=task, split="validation").samples == 150
     assert evaluate(float_file, task=task, split="train").split == "train"
@@ -263,7 +275,8 @@ for hidden in ("tensorflow", "tf_keras", "keras"):
 import numpy as np
 import tfopt
 data = np.load("data.npz")
-task = tfopt.Task.from_arrays((data["x"], data["y"]), (data["x"], data["y"]), loss="mse")
+pair = (data["x"], data["y"])
+task = tfopt.Task.from_arrays(pair, pair, loss="binary_crossentropy")
 print(tfopt.evaluate("model.tflite", task=task).value, tfopt.benchmark("model.tflite").runs)
 """
     done = subprocess.run(
@@ -271,3 +284,21 @@ print(tfopt.evaluate("model.tflite", task=task).value, tfopt.benchmark("model.tf
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["0.8", "500"]
+
+
+def test_a_metric_of_classes_is_refused_for_a_regression():
+    x, y = np.zeros((6, 4), np.float32), np.linspace(-1, 2, 6)[:, None]
+    model = keras_gate.tf_keras.Sequential([keras_gate.tf_keras.layers.Dense(1, input_shape=(4,))])
+    task = tfopt.Task.from_arrays((x, y), (x, y), loss="mse")
+    message = r"metric='accuracy' with the loss mse and labels from -1 to 2; .*pass metric=\"mae\""
+    with pytest.raises(SettingError, match=message):
+        evaluate(model, task=task)
+    numbers = (x, (y > 0).astype(int))
+    binary = tfopt.Task.from_arrays(numbers, numbers, loss="mse")
+    assert evaluate(model, task=binary).metric == "accuracy"
+
+
+@pytest.mark.parametrize("task", [None, (1, 2)])
+def test_what_is_no_task_is_refused(task):
+    with pytest.raises(SettingError, match=r"expected a tfopt\.Task"):
+        evaluate(b"", task=task)

@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
+import tfopt
 from tfopt.data import DataWarning
 from tfopt.errors import DataError
 from tfopt.keras_gate import tf_keras
@@ -147,6 +148,17 @@ def test_logits_need_a_loss_of_logits():
         task(X, Y).check_training(dense())
         loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         task(X, Y, loss=loss).check_training(logits)
+
+
+def test_logits_are_told_once_of_a_task():
+    binary = task(X, Y % 2, loss="binary_crossentropy")
+    model = dense(outputs=1, activation=None)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            tfopt.evaluate(model, task=binary)
+        binary.check_training(model)
+    assert ["held against the threshold 0.5" in str(one.message) for one in told] == [True]
 
 
 @pytest.mark.parametrize(

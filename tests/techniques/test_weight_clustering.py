@@ -6,7 +6,8 @@ import pytest
 import tfopt
 from tfopt import facts
 from tfopt.errors import SettingError, TechniqueError
-from tfopt.testing import dense_net, small_cnn
+from tfopt.keras_gate import clone, tf_keras, tfmot
+from tfopt.testing import dense_net, depthwise_net, small_cnn
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,61 @@ def test_a_fake_quantized_model_is_refused(data):
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(SettingError, match=message):
         tfopt.WeightClustering(**settings)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_training_is_tf_mots_own(optimizer):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(96, 8)), random.normal(size=(96, 4))
+    hidden = tf_keras.layers.Dense(16, activation="relu", input_shape=(8,))
+    model = tf_keras.Sequential([hidden, tf_keras.layers.Dense(4)])
+
+    clustering = tfmot.clustering.keras
+    theirs = clustering.cluster_weights(clone(model), 6, clustering.CentroidInitialization.LINEAR)
+    theirs.compile(optimizer, "mse")
+    theirs.fit(x, y, epochs=2, shuffle=False, verbose=0)
+
+    technique = tfopt.WeightClustering(clusters=6, initialization="linear")
+    wrapped = technique.wrap(model, steps_per_epoch=3)
+    wrapped.model.compile(optimizer, "mse")
+    wrapped.model.fit(x, y, epochs=2, shuffle=False, verbose=0)
+
+    stripped = clustering.strip_clustering(theirs)
+    for ours, weights in zip(wrapped.strip().get_weights(), stripped.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, weights, atol=1e-6)
+
+
+def test_weights_that_share_fewer_values_go_on_sharing_as_few(data):
+    few = trained(tfopt.WeightClustering(clusters=4), dense_net(), data)
+    again = trained(tfopt.WeightClustering(clusters=16), few, data)
+    assert facts.lost_gains(facts.measure(few), facts.measure(again)) == []
+    assert facts.measure(again).unique_weights == 4
+
+
+def test_a_pruned_channel_without_a_weight_stays_so(data):
+    model = small_cnn()
+    kernel = model.get_layer("block_conv").kernel
+    kernel.assign(np.where(np.arange(16) < 3, 0, kernel.numpy()))
+    clustered = trained(tfopt.WeightClustering(clusters=4, per_channel=True), model, data)
+    after = clustered.get_layer("block_conv").kernel.numpy()
+    assert (after[..., :3] == 0).all()
+    assert (after[..., 3:] != 0).any(axis=(0, 1, 2)).all()
+
+
+def test_what_is_left_alone_or_clustered_whole_is_listed():
+    model = depthwise_net()
+    kernel = model.get_layer("pointwise_conv").kernel
+    kernel.assign(np.where(kernel.numpy() > 0, 0, kernel.numpy()))
+    reasons = {
+        clusters: {
+            skip.layer: skip.reason
+            for skip in tfopt.WeightClustering(clusters=clusters, per_channel=True)
+            .select(model)
+            .skipped
+        }
+        for clusters in (2, 8)
+    }
+    assert "depthwise: few weights" in reasons[8]["depthwise"]
+    assert reasons[8]["pointwise_conv"] == "8 weights a channel, no more than clusters=8"
+    assert "zero takes one of clusters=2" in reasons[2]["pointwise_conv"]
+    assert "clustered whole" in reasons[8]["probabilities (per channel)"]

@@ -467,3 +467,8 @@ def test_lstms_are_seen_to_be_plain():
     assert not tracing.has_lstm_ops(sequence((4, 2), layers.LSTM(2, activation="relu")))
     assert not tracing.has_lstm_ops(sequence((4, 2), layers.Masking(), layers.LSTM(2)))
     assert not tracing.has_lstm_ops(sequence((4, 2), layers.Dense(2)))
+
+
+def test_what_is_no_target_is_refused():
+    with pytest.raises(SettingError, match=r"target='int8'; .*Target\.int8\(\)"):
+        convert(None, target="int8")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+import tfopt
 from tfopt.errors import InterpreterError
 from tfopt.tflite import schema
 from tfopt.tflite.inspect import Op, inspect, layer_of
@@ -525,3 +526,10 @@ def test_packs_what_it_unpacks_with_weights_aligned(int8_file):
     ):
         assert np.array_equal(before, after)
     assert math.prod(inspect(packed).ops[0].inputs[1].shape) == 72
+
+
+@pytest.mark.parametrize("read", [inspect, tfopt.benchmark])
+def test_what_is_no_file_is_refused(read):
+    for thing, kind in ((3, "int"), (object(), "object")):
+        with pytest.raises(InterpreterError, match=rf"of type {kind}; .*with tfopt\.convert"):
+            read(thing)

@@ -50,6 +50,14 @@ def test_a_model_keeps_its_settings(int8_file, images):
     np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), whole)
 
 
+def test_the_batch_is_found_out_once_for_all(float_file, images, monkeypatch):
+    asked = []
+    well = TFLiteModel._batches_well
+    monkeypatch.setattr(TFLiteModel, "_batches_well", lambda *args: asked.append(1) or well(*args))
+    list(predict_batches(float_file, cut(images, [50, 50, 50]), workers=3))
+    assert len(asked) == 1
+
+
 def test_a_bad_file_is_refused_at_once():
     with pytest.raises(InterpreterError, match="no TensorFlow Lite file"):
         predict_batches(b"hello", [])

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from absl import flags
 
+from tfopt.errors import SettingError
 from tfopt.tflite.quiet import captured
 
 NAMES = ("optimize", "convert", "evaluate", "benchmark", "inspect", "reproduce")
@@ -34,6 +35,20 @@ def command(name: str) -> Command:
         'FILE.tflite'
     """
     return cast(Command, importlib.import_module(f"tfopt.commands.{name}"))
+
+
+def refuse_no_dataset(values: flags.FlagValues) -> None:
+    """Refuses a command line that names no data, before anything slow is imported.
+
+    Raises:
+        SettingError: `--dataset` is missing.
+    """
+    if values.dataset is None:
+        raise SettingError(
+            received="no --dataset",
+            expected="the data the model is for",
+            fix="pass --dataset=digits, a TFDS name such as mnist, or a folder of images",
+        )
 
 
 def import_tensorflow() -> None:

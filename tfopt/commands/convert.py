@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfopt.commands import import_tensorflow
+from tfopt.commands import import_tensorflow, refuse_no_dataset
 from tfopt.errors import SettingError
 from tfopt.files import refuse_existing, write_file
 from tfopt.flags import (
@@ -42,6 +42,8 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         )
     refuse_existing(output, overwrite=values.overwrite)
     target = target_from_flags(values)
+    if target.needs_calibration:
+        refuse_no_dataset(values)
     import_tensorflow()
     needs_data = target.needs_calibration or values.dataset is not None
     task = task_from_flags(values) if needs_data else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags
 
-from tfopt.commands import import_tensorflow
+from tfopt.commands import import_tensorflow, refuse_no_dataset
 from tfopt.errors import SettingError
 from tfopt.flags import define_data, define_metric, one_argument, task_from_flags
 
@@ -30,9 +30,12 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Prints the metric."""
+    from tfopt.measure.metrics import find
     from tfopt.measure.quality import evaluate
 
     model = _model(one_argument(arguments, ARGUMENTS), values.kernels)
+    refuse_no_dataset(values)
+    find(values.metric)  # refuses an unknown one
     if isinstance(model, str) or values.dataset != "digits":
         import_tensorflow()
     quality = evaluate(model, task=task_from_flags(values), split=values.split)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfopt.commands import import_tensorflow
+from tfopt.commands import import_tensorflow, refuse_no_dataset
 from tfopt.errors import SettingError
 from tfopt.files import refuse_existing
 from tfopt.flags import (
@@ -54,6 +54,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     model = one_argument(arguments, ARGUMENTS)
     output = output_from_flags(values)
     refuse_existing(output, overwrite=values.overwrite)
+    _check_flags(values)
     import_tensorflow()
     techniques, target = _plan(values)
     task = task_from_flags(values)
@@ -61,11 +62,25 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from tfopt.optimization import optimize
 
     result = optimize(model, techniques, task=task, target=target)
-    result.save(output, overwrite=values.overwrite)
+    # The report first: it took as long as the files, and saving can fail.
     print(json.dumps(result.report.to_dict(), indent=2) if values.json else result.report)
+    result.save(output, overwrite=values.overwrite)
     if not values.json:
         print(f"Wrote {output}")
     return int(not result.report.kept)
+
+
+def _check_flags(values: flags.FlagValues) -> None:
+    """Refuses what needs no TensorFlow to be known as wrong: importing it takes seconds."""
+    from tfopt.measure.metrics import find
+    from tfopt.recipe import TECHNIQUES, parse_technique
+
+    refuse_no_dataset(values)
+    find(values.metric)
+    target_from_flags(values)
+    for text in values.step:
+        if text.partition("(")[0].strip() not in TECHNIQUES:
+            parse_technique(text)  # which says what is wrong
 
 
 def _plan(values: flags.FlagValues) -> tuple[list[Technique], Target]:

@@ -95,7 +95,7 @@ def _keras_predictions(source: Any, task: Task, samples: Split) -> Iterator[Labe
     from tfopt.keras_gate import load_model
 
     model = load_model(source)
-    task.check(model)
+    task.check_training(model)  # warns of logits, too: they would be held against 0.5
     for x, y in _watched(samples.batches(_KERAS_BATCH), samples, _KERAS_BATCH):
         outputs = model.predict_on_batch(list(x) if isinstance(x, tuple) else x)
         if isinstance(outputs, dict):

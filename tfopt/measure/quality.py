@@ -13,7 +13,8 @@ from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
 from tfopt.measure.metrics import decide, find
 from tfopt.measure.predictions import gathered, predictions
-from tfopt.measure.scores import FunctionScore, Kind, RowScore
+from tfopt.measure.scores import FunctionScore, Kind, RowScore, check_classes
+from tfopt.task.base import check_task
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -89,7 +90,8 @@ def evaluate(
 
     Raises:
         DataError: The samples or labels do not fit the model.
-        SettingError: The metric or the split is unknown, or the metric's function fails.
+        SettingError: `task` is none, the metric or the split is unknown, the metric is of classes
+            and the labels are not, or the metric's function fails.
         InterpreterError: The file cannot be run.
         ModelError: The model cannot be loaded, or its outputs are not numbers.
 
@@ -103,6 +105,8 @@ def evaluate(
     References:
         `tfopt.measure.intervals` names the papers of the intervals.
     """
+    if not hasattr(task, "metric"):
+        check_task(task)
     score = (
         FunctionScore(task.metric)
         if callable(task.metric)
@@ -110,6 +114,8 @@ def evaluate(
     )
     chosen = split or ("validation" if task.test is None else "test")
     samples = _samples(task, chosen)
+    if score.kind == "classes":
+        check_classes(samples, task.loss, score.name)
     kept = _Kept(samples.size)
     count = 0
     for labels, outputs in gathered(predictions(tflite_or_model, task, samples)):

@@ -7,11 +7,29 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tfopt.data import ArraySplit, Split, leaves
 from tfopt.errors import DataError, SettingError
 from tfopt.measure.intervals import bootstrap, wilson
 from tfopt.measure.metrics import Metric
+from tfopt.task.fit import loss_name
 
 Kind = Literal["classes", "values"]
+
+_OF_NUMBERS = {
+    "huber",
+    "huber_loss",
+    "log_cosh",
+    "logcosh",
+    "mae",
+    "mape",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "mse",
+    "msle",
+    "poisson",
+}
 
 
 class RowScore:
@@ -105,6 +123,38 @@ class FunctionScore:
                 fix="try it on model.predict(x) and y",
             ) from error
         return whole, *interval
+
+
+def check_classes(samples: Split, loss: Any, metric: str) -> None:
+    """Refuses a metric of classes where loss and labels are of numbers, as in a regression.
+
+    Args:
+        samples: What is to be measured. Of a stream, the first ones are looked at.
+        loss: The task's loss. One of numbers can teach classes too: 0 and 1, or shares of 1.
+        metric: The name of the metric.
+
+    Raises:
+        SettingError: They are.
+    """
+    labels = samples.y if isinstance(samples, ArraySplit) else samples.first()[1]
+    for name, array in leaves(labels):
+        kind = loss_name(loss.get(name) if isinstance(loss, dict) else loss)
+        if kind in _OF_NUMBERS and not _are_classes(array):
+            raise SettingError(
+                received=f"metric={metric!r} with the loss {kind} and labels from {array.min():g} "
+                f"to {array.max():g}",
+                expected="a metric of numbers, since these labels are no classes",
+                fix='pass metric="mae", "mse" or "rmse", or a function of (labels, outputs)',
+            )
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    """Whether labels can be class numbers, 0 and 1, or shares of a whole."""
+    if labels.dtype.kind in "iub":
+        return True
+    shares = labels.ndim > 1 and labels.shape[-1] > 1 and labels.min() >= 0
+    whole = shares and np.allclose(labels.sum(axis=-1), 1, atol=1e-3)
+    return bool(whole or np.isin(labels, (0, 1)).all())
 
 
 def _threshold(loss: Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from tfopt.data import (
     Arrays,
     ArraySplit,
+    DataWarning,
     Split,
     as_arrays,
     check_finite,
@@ -19,7 +21,7 @@ from tfopt.data import (
     sample_positions,
     select,
 )
-from tfopt.errors import DataError, nearest
+from tfopt.errors import DataError, SettingError, nearest
 from tfopt.task import fit
 from tfopt.task.source import tf_keras_loss
 
@@ -49,6 +51,7 @@ class TaskBase:
 
     Raises:
         DataError: The splits do not go together, or a setting cannot be.
+        SettingError: The loss is a name that Keras does not know.
     """
 
     train: Split
@@ -61,6 +64,7 @@ class TaskBase:
     seed: int = 0
     representative: Arrays | None = None
     source: dict[str, Any] | None = None
+    _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -149,16 +153,40 @@ class TaskBase:
                 fit.check_labels(model, split, name, loss=self.loss, classes=classes)
 
     def check_training(self, model: Any) -> None:
-        """Refuses a model that cannot be trained on this task, as `check` does.
+        """Refuses a model that cannot be trained or judged on this task, as `check` does.
 
         Raises:
             DataError: As for `check`.
 
         Warns:
-            DataWarning: The outputs are logits, and the loss takes them for probabilities.
+            DataWarning: The outputs are logits, and the loss takes them for probabilities. A task
+                says so once of an output, not again at each step.
         """
         self.check(model)
-        fit.check_probabilities(model, self.loss)
+        for text in fit.of_logits(model, self.loss):
+            if text not in self._told:
+                self._told.add(text)
+                warnings.warn(text, DataWarning, stacklevel=2)
 
     def _splits(self) -> dict[str, Split | None]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def check_task(task: Any) -> None:
+    """Refuses what is no task, before anything is done with it.
+
+    Raises:
+        SettingError: It is none.
+
+    Example:
+        >>> check_task(None)
+        Traceback (most recent call last):
+        ...
+        tfopt.errors.SettingError: Received task=None; expected a tfopt.Task. Fix: pass task=tfopt.Task.from_arrays(train, validation, loss=...).
+    """  # noqa: E501 - a doctest's expected line cannot be wrapped
+    if not isinstance(task, TaskBase):
+        raise SettingError(
+            received="task=None" if task is None else f"a task of type {type(task).__name__}",
+            expected="a tfopt.Task",
+            fix="pass task=tfopt.Task.from_arrays(train, validation, loss=...)",
+        )

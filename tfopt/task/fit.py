@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tfopt.data import Arrays, ArraySplit, DataWarning, Split, columns, leaves
+from tfopt.data import Arrays, ArraySplit, Split, columns, leaves
 from tfopt.errors import DataError
 
 Shape = tuple[int | None, ...]
@@ -128,17 +127,18 @@ def check_labels(model: Any, split: Split, name: str, *, loss: Any, classes: int
             )
 
 
-def check_probabilities(model: Any, loss: Any) -> None:
-    """Warns of training outputs that are no probabilities with a loss that takes them for such.
+def of_logits(model: Any, loss: Any) -> list[str]:
+    """Says which outputs are no probabilities where the loss takes them for such.
 
     Args:
         model: A tf_keras model, wrapped for training or not.
         loss: The task's loss.
 
-    Warns:
-        DataWarning: An output comes from a layer without activation, and the loss is a
-            cross-entropy without `from_logits=True`.
+    Returns:
+        A text for each output that comes from a layer without activation, if the loss is a
+        cross-entropy without `from_logits=True`.
     """
+    found = []
     names = _names(model, "output")
     parts = list(loss.values()) if isinstance(loss, dict) else loss
     parts = parts if isinstance(parts, (list, tuple)) else [parts] * len(names)
@@ -149,14 +149,14 @@ def check_probabilities(model: Any, loss: Any) -> None:
         layer = getattr(layer, "layer", layer)  # the layer inside a wrapper
         activation = getattr(getattr(layer, "activation", None), "__name__", None)
         if activation == "linear" and hasattr(layer, "kernel"):
-            warnings.warn(
+            found.append(
                 f"output {name!r} has no softmax or sigmoid, and the loss {loss_name(one)} takes "
-                "it for probabilities: training will go badly. Pass a loss with from_logits=True, "
+                "it for probabilities: training will go badly, and a single output is held against "
+                "the threshold 0.5. Pass a loss with from_logits=True, "
                 "such as tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), or the "
-                "flag --from_logits",
-                DataWarning,
-                stacklevel=2,
+                "flag --from_logits"
             )
+    return found
 
 
 def loss_name(loss: Any) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfopt.errors import DataError, nearest
+from tfopt.task import losses
 
 _TASK = ("loss", "metric", "batch_size", "seed")
 # The settings of each kind of source.
@@ -80,10 +81,13 @@ def tf_keras_loss(loss: Any) -> Any:
 
     Raises:
         DataError: tf_keras has no such loss.
+        SettingError: It is a name that tf_keras does not know.
     """
     parts = _map(loss, tf_keras_loss)
     if parts is not None:
         return parts
+    if isinstance(loss, str):
+        losses.check_name(loss)
     if not type(loss).__module__.startswith("keras.") or not hasattr(loss, "get_config"):
         return loss
     return _twin(type(loss).__name__, loss.get_config())

@@ -17,7 +17,8 @@ def read_tflite(tflite: bytes | str | os.PathLike[str]) -> bytes:
         tflite: The file's content or its path.
 
     Raises:
-        InterpreterError: There is no such file, or it is no TensorFlow Lite file.
+        InterpreterError: There is no such file, or it is no TensorFlow Lite file, or neither bytes
+            nor a path.
 
     Example:
         >>> read_tflite(b"PK nonsense")
@@ -27,6 +28,12 @@ def read_tflite(tflite: bytes | str | os.PathLike[str]) -> bytes:
     """  # noqa: E501 - a doctest's expected line cannot be wrapped
     if isinstance(tflite, (bytes, bytearray, memoryview)):
         content, name = bytes(tflite), ""
+    elif not isinstance(tflite, (str, os.PathLike)):
+        raise InterpreterError(
+            received=f"an object of type {type(tflite).__name__}",
+            expected="a .tflite, as bytes or as a path",
+            fix="make a file of a Keras model with tfopt.convert, and pass that",
+        )
     else:
         path = Path(tflite)
         try:

@@ -13,7 +13,7 @@ from tfopt import keras_gate
 from tfopt.data import columns
 from tfopt.errors import ConversionError, FloatOpsError, ModelError, SettingError
 from tfopt.keras_gate import tf_keras
-from tfopt.target import Target
+from tfopt.target import Target, check_target
 from tfopt.tflite import converter, proof, tracing
 from tfopt.tflite.complaints import explained
 from tfopt.tflite.finishing import finish
@@ -50,7 +50,7 @@ def convert(model: Any, *, task: Task | None = None, target: Target) -> bytes:
         FloatOpsError: A file for an integer target has ops in floating point, and the target does
             not allow it. If it does, a `FloatOpsWarning` lists them.
         DataError: The task's data does not fit the model.
-        SettingError: There is no task and the target needs one.
+        SettingError: There is no task and the target needs one, or `target` is none.
         ModelError: The model cannot be loaded or traced.
 
     Example:
@@ -64,6 +64,7 @@ def convert(model: Any, *, task: Task | None = None, target: Target) -> bytes:
         Jacob et al., "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", CVPR 2018.
     """
+    check_target(target)
     proof.prepare()
     if not isinstance(model, tf_keras.Model) or not getattr(model, "inputs", None):
         model = keras_gate.load_model(model)

@@ -1,0 +1,46 @@
+import pytest
+
+from tfopt.errors import SettingError
+from tfopt.selection import select
+from tfopt.technique import Skipped
+from tfopt.testing import small_cnn
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_cnn()
+
+
+def only_convolutions(layer):
+    return None if type(layer).__name__ == "Conv2D" else "no convolution"
+
+
+def test_every_layer_but_the_inputs_is_touched_or_skipped_with_a_reason(model):
+    selection = select(model, only_convolutions)
+    assert selection.touched == ("stem_conv", "block_conv")
+    skipped = {skip.layer for skip in selection.skipped}
+    assert skipped | set(selection.touched) == {layer.name for layer in model.layers} - {"image"}
+    assert Skipped("stem_bn", "BatchNormalization", "no convolution") in selection.skipped
+
+
+def test_the_users_choice_is_by_name_or_by_class(model):
+    selection = select(model, only_convolutions, only=("Conv2D",), skip=("stem_conv",))
+    assert selection.touched == ("block_conv",)
+    reasons = {skip.layer: skip.reason for skip in selection.skipped}
+    assert reasons["stem_conv"] == "named in skip=('stem_conv',)"
+    assert reasons["probabilities"] == "not named in only=('Conv2D',)"
+
+
+def test_what_only_names_may_still_be_impossible(model):
+    selection = select(model, only_convolutions, only=("probabilities",))
+    assert selection.touched == ()
+    assert {skip.reason for skip in selection.skipped if skip.layer == "probabilities"} == {
+        "no convolution"
+    }
+
+
+@pytest.mark.parametrize("setting", ["only", "skip"])
+def test_an_unknown_name_is_refused_with_the_nearest(model, setting):
+    message = rf"{setting}=\('Conv3D',\), and the model has no layer 'Conv3D'.*'Conv2D' is nearest"
+    with pytest.raises(SettingError, match=message):
+        select(model, only_convolutions, **{setting: ("Conv3D",)})
