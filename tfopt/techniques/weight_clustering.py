@@ -52,7 +52,7 @@ class WeightClustering(KernelTechnique):
         >>> wrapped.model.compile("adam", "mse")
         >>> data = (np.ones((320, 8)), np.ones((320, 4)))
         >>> history = wrapped.model.fit(*data, callbacks=wrapped.callbacks, verbose=0)
-        >>> len(np.unique(wrapped.strip().layers[0].kernel))
+        >>> len(np.unique(wrapped.strip().layers[-1].kernel))
         4
 
     References:
