@@ -64,11 +64,23 @@ def test_outputs_do_not_depend_on_how_many_cores_there_are(int8_file, task, monk
 
 
 @pytest.mark.parametrize(
-    ("samples", "workers", "expected"),
-    [(10_000, 4, 512), (10**6, 4, 1024), (360, 4, 32), (40, 4, 10), (2, 4, 1), (10_000, 1, 1024)],
+    ("samples", "workers", "tiny", "large"),
+    [
+        (10_000, 4, 1250, 625),
+        (10**6, 4, 2048, 2048),
+        (360, 4, 45, 32),
+        (40, 4, 10, 10),
+        (2, 4, 1, 1),
+        (1000, 1, 500, 250),
+    ],
 )
-def test_tasks_are_worth_handing_over_and_shared_evenly(float_file, samples, workers, expected):
-    assert predictions._task_size(samples, TFLiteModel(float_file), workers) == expected
+def test_tasks_are_worth_handing_over_and_shared_evenly(
+    float_file, make_file, samples, workers, tiny, large
+):
+    assert predictions._task_size(samples, TFLiteModel(float_file), workers) == tiny
+    wide = TFLiteModel(make_file(lambda x: x[:, :4] @ np.ones((4, 5000), np.float32), None, 5))
+    assert 1 < wide.largest_batch < 128
+    assert predictions._task_size(samples, wide, workers) == large
 
 
 def test_batches_are_gathered_until_they_are_worth_scoring(monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfopt.data import Arrays, Split, columns, leaves
 from tfopt.progress import bar
+from tfopt.tflite.batching import LARGEST_BATCH
 from tfopt.tflite.interpreter import TFLiteModel
 from tfopt.tflite.parallel import available_cores, predict_batches
 
@@ -22,9 +23,9 @@ Item = TypeVar("Item")
 Labeled = tuple[list[np.ndarray], list[np.ndarray]]
 
 _KERAS_BATCH = 128
-_LARGEST_TASK = 1024
+_LARGEST_TASK = 2048
 _TASK_BYTES = 2**24
-_SCORED_BYTES = 2**22
+_SCORED_BYTES = 2**17
 
 
 def predictions(source: Any, task: Task, samples: Split) -> Iterator[Labeled]:
@@ -67,16 +68,15 @@ def _tflite_predictions(model: TFLiteModel, samples: Split) -> Iterator[Labeled]
 def _task_size(samples: int, model: TFLiteModel, workers: int) -> int:
     """How many samples a worker takes at a time.
 
-    Four tasks for each worker end close together, but less than 32 samples are hardly worth handing
-    over, and a few tasks for each worker must fit in memory. Whole batches save the interpreter a
-    change of size.
+    Four tasks for each worker end close together; two of a tiny net, which cost little more to run
+    than to hand over, as do less than 32 samples. A few tasks for each worker must fit in memory.
     """
     sample_bytes = sum(
         4 * int(np.prod([size or 1 for size in spec.shape[1:]])) for spec in model.inputs
     )
-    share = max(samples // (4 * workers), min(32, samples // workers))
-    size = max(1, min(_LARGEST_TASK, share, _TASK_BYTES // max(1, sample_bytes)))
-    return size - size % model.largest_batch if size > model.largest_batch else size
+    tasks = workers * (2 if model.largest_batch == LARGEST_BATCH else 4)
+    share = max(-(-samples // tasks), min(32, samples // workers))
+    return max(1, min(_LARGEST_TASK, share, _TASK_BYTES // max(1, sample_bytes)))
 
 
 def _real(x: Arrays, quantized: set[str]) -> Arrays:
@@ -105,7 +105,7 @@ def _keras_predictions(source: Any, task: Task, samples: Split) -> Iterator[Labe
 
 
 def gathered(batches: Iterator[Labeled]) -> Iterator[Labeled]:
-    """Yields the same samples in larger batches, which cost less to score: some MB of outputs each.
+    """Yields the same samples in larger batches, of some thousand outputs: cheaper to score.
 
     Args:
         batches: Labels and outputs, as `predictions` yields them.

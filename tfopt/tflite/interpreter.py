@@ -17,6 +17,7 @@ from tfopt.errors import (
     SettingError,
     nearest,
 )
+from tfopt.tflite import batching
 from tfopt.tflite.content import read_tflite
 from tfopt.tflite.tensor_spec import TensorSpec
 
@@ -28,10 +29,6 @@ _RESOLVERS: dict[str, str] = {
     "reference": "BUILTIN_REF",
 }
 
-# A batch pays while its largest activation stays in a core's own cache: a MobileNet's float
-# activations for two images, a tiny net's for as many as it takes to make calling cheap.
-_CACHE_BYTES = 2**20
-_LARGEST_BATCH = 128
 # Fewer samples are over before it is known that they could have been batched.
 _WORTH_BATCHING = 8
 
@@ -119,10 +116,12 @@ class TFLiteModel:
             InterpreterError: The file fails to run.
         """
         arrays = self._matched(x)
-        size = self._batch_size(arrays)
+        count = len(arrays[0])
+        runs = -(-count // self._batch_size(arrays))
+        size = -(-count // runs)  # runs of one size: each other size costs an allocation
         parts = [
             self._run([array[start : start + size] for array in arrays])
-            for start in range(0, len(arrays[0]), size)
+            for start in range(0, count, size)
         ]
         if len(parts) == 1:
             return parts[0]
@@ -246,18 +245,8 @@ class TFLiteModel:
 
     @functools.cached_property
     def largest_batch(self) -> int:
-        """How many samples to run at a time at most: as many as the cache holds activations of.
-
-        A rule over the file instead of a trial by the clock: the same file and data are always cut
-        the same way.
-        """
-        activations = [
-            np.dtype(item["dtype"]).itemsize * int(np.prod(item["shape"], dtype=np.int64))
-            for item in self._interpreter.get_tensor_details()
-            if len(item["shape"]) > 1 and item["shape"][0] == 1 and item["dtype"] != np.bytes_
-        ]
-        fitting = self._threads * _CACHE_BYTES // max(activations, default=1)
-        return max(1, min(_LARGEST_BATCH, fitting))
+        """How many samples are run at a time at most."""
+        return batching.largest_batch(self._interpreter.get_tensor_details(), self._threads)
 
     def learn_batch(self, x: Arrays) -> None:
         """Finds out on samples how many to run at a time; `predict` does where it is not known.
@@ -292,13 +281,8 @@ class TFLiteModel:
         except InterpreterError:
             self._load()
             return False
-        for spec, first, second, together in zip(self.outputs, *single, both, strict=True):
-            alone = np.concatenate([first, second])
-            largest = float(np.abs(alone[np.isfinite(alone)]).max(initial=0))
-            error = 0.0 if spec.scale else 1e-5 * largest
-            if not np.allclose(together, alone, rtol=0, atol=error, equal_nan=True):
-                return False
-        return True
+        alone = [np.concatenate(column) for column in zip(*single, strict=True)]
+        return all(map(batching.same, both, alone, self.outputs))
 
     def _failure(self, what: str, error: Exception) -> InterpreterError:
         """What the interpreter said, as an error of our own."""
