@@ -26,6 +26,7 @@ def load_or_train(task: tfopt.Task, *, epochs: float, cache: str | Path) -> tf_k
     images, _ = task.train.first()
     if not isinstance(images, np.ndarray) or images.ndim != 4 or not task.class_names:
         raise ValueError("the recipes train a baseline for images only; give your own with --model")
+    tf_keras.utils.set_random_seed(task.seed)  # the initial weights, too
     model = build(images.shape[1:], len(task.class_names))
     key = f"{model.to_json()}{task.fingerprint()}{epochs}{task.seed}{task.batch_size}"
     file = Path(cache) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.keras"
