@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+import tensorflow as tf
 
 import tfopt
 from tfopt.keras_gate import tf_keras
@@ -15,32 +16,51 @@ from tfopt.training import fine_tune
 layers = tf_keras.layers
 
 
-def load_or_train(task: tfopt.Task, *, epochs: float, cache: str | Path) -> tf_keras.Model:
+Architecture = Literal["auto", "cnn", "resnet8", "depthwise"]
+ARCHITECTURES = get_args(Architecture)
+
+# Smaller images, of digits say, are not themselves when flipped.
+_NATURAL_IMAGE = 32
+
+
+def load_or_train(
+    task: tfopt.Task, *, epochs: float, cache: str | Path, architecture: Architecture = "auto"
+) -> tf_keras.Model:
     """Returns a trained baseline for the task's images, from the cache if it is there.
+
+    Images of 32 pixels and more are flipped and shifted at random in training.
 
     Args:
         task: Images of shape (height, width, channels) and their classes.
         epochs: How long to train.
         cache: Directory of trained baselines.
+        architecture: Which net; `auto` takes one that suits the size of the images.
     """
     images, _ = task.train.first()
     if not isinstance(images, np.ndarray) or images.ndim != 4 or not task.class_names:
         raise ValueError("the recipes train a baseline for images only; give your own with --model")
     tf_keras.utils.set_random_seed(task.seed)  # the initial weights, too
-    model = build(images.shape[1:], len(task.class_names))
+    model = build(images.shape[1:], len(task.class_names), architecture)
     key = f"{model.to_json()}{task.fingerprint()}{epochs}{task.seed}{task.batch_size}"
     file = Path(cache) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.keras"
     if file.exists():
         return tfopt.load_model(file)
+    if min(images.shape[1:3]) >= _NATURAL_IMAGE:
+        task = task.augmented(_flip_and_shift)
     fine_tune(model, task, epochs=epochs, learning_rate=5e-3)
     file.parent.mkdir(parents=True, exist_ok=True)
     tfopt.save_model(model, file)
     return model
 
 
-def build(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
-    """A small net that suits the size of the images: ResNet-8 from 32 pixels on, else a CNN."""
-    return resnet8(shape, classes) if min(shape[:2]) >= 32 else cnn(shape, classes)
+def build(
+    shape: tuple[int, ...], classes: int, architecture: Architecture = "auto"
+) -> tf_keras.Model:
+    """An untrained net; `auto` is a ResNet-8 for images of 32 pixels and more, else a CNN."""
+    if architecture == "auto":
+        architecture = "resnet8" if min(shape[:2]) >= _NATURAL_IMAGE else "cnn"
+    builders = {"cnn": cnn, "resnet8": resnet8, "depthwise": depthwise}
+    return builders[architecture](shape, classes)
 
 
 def cnn(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
@@ -71,14 +91,46 @@ def resnet8(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
     return _classifier(image, x, classes, "resnet8")
 
 
+def depthwise(shape: tuple[int, ...], classes: int) -> tf_keras.Model:
+    """A MobileNet (Howard et al. 2017) for small images: 13 layers, depthwise-separable, ReLU6."""
+    image = layers.Input(shape, name="image")
+    x = _conv(image, 32, "stem", relu6=True)
+    blocks = ((48, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 1))
+    for index, (filters, strides) in enumerate(blocks):
+        name = f"block{index + 1}"
+        x = layers.DepthwiseConv2D(
+            3, strides, padding="same", use_bias=False, name=f"{name}_depthwise"
+        )(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_depthwise_bn")(x)
+        x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(x)
+        x = _conv(x, filters, f"{name}_pointwise", size=1, relu6=True)
+    return _classifier(image, x, classes, "depthwise")
+
+
+def _flip_and_shift(images: Any) -> Any:
+    """Mirrors each image or not, and moves the batch by up to an eighth of its size."""
+    _, height, width, channels = images.shape
+    y, x = height // 8, width // 8
+    padded = tf.pad(images, [[0, 0], [y, y], [x, x], [0, 0]], "REFLECT")
+    moved = tf.image.random_crop(padded, [tf.shape(images)[0], height, width, channels])
+    return tf.image.random_flip_left_right(moved)
+
+
 def _conv(
-    x: Any, filters: int, name: str, *, strides: int = 1, size: int = 3, activation: bool = True
+    x: Any,
+    filters: int,
+    name: str,
+    *,
+    strides: int = 1,
+    size: int = 3,
+    activation: bool = True,
+    relu6: bool = False,
 ) -> Any:
     """Convolution, batch norm, and ReLU unless told otherwise."""
     options = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
     x = layers.Conv2D(filters, size, strides, name=f"{name}_conv", **options)(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if activation else x
+    return layers.ReLU(6.0 if relu6 else None, name=f"{name}_relu")(x) if activation else x
 
 
 def _classifier(image: Any, x: Any, classes: int, name: str) -> tf_keras.Model:

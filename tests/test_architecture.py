@@ -16,7 +16,7 @@ LEVELS = [
     {"report", "keras2"},
     {"keras3"},
     {"datasets", "keras_gate"},
-    {"facts", "selection", "task", "tflite"},
+    {"facts", "graph", "selection", "task", "tflite"},
     {"measure", "quantization", "training"},
     {"measurement", "wrapping"},
     {"masks", "shared_weights"},

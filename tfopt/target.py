@@ -7,8 +7,11 @@ from typing import Any, Literal, get_args
 
 from tfopt.errors import SettingError, nearest
 
-Numerics = Literal["float32", "float16", "dynamic_range", "int8", "int16x8"]
+Numerics = Literal["float32", "float16", "dynamic_range", "int8", "int16x8", "int4_weights"]
 IOType = Literal["float32", "int8", "uint8", "int16"]
+Exporter = Literal["tflite", "litert"]
+Calibration = Literal["min_max", "moving_average", "percentile", "mse", "entropy"]
+Choice = Literal["random", "balanced", "spread"]
 
 _IO_TYPES: dict[str, tuple[str, ...]] = {
     "float32": ("float32",),
@@ -16,22 +19,35 @@ _IO_TYPES: dict[str, tuple[str, ...]] = {
     "dynamic_range": ("float32",),
     "int8": ("int8", "uint8", "float32"),
     "int16x8": ("int16", "float32"),
+    "int4_weights": ("int8", "uint8", "float32"),
 }
+_INTEGER_ONLY = ("int8", "int16x8", "int4_weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
     """The numbers a device computes with, and the budgets a model has to keep on it.
 
-    Build one with `Target.float32()`, `float16()`, `dynamic_range()`, `int8()` or `int16x8()`.
+    Build one with `Target.float32()`, `float16()`, `dynamic_range()`, `int8()`, `int16x8()` or
+    `int4_weights()`.
 
     Args:
-        numerics: How weights and activations are stored. `int8` and `int16x8` mean integer only.
+        numerics: How weights and activations are stored. `int8`, `int16x8` and `int4_weights` mean
+            integer only.
         input_type: Data type of the file's inputs. `float32` puts a QUANTIZE op in front.
         output_type: Data type of the file's outputs. `float32` puts a DEQUANTIZE op behind.
         allow_float_ops: Accept ops that compute in floating point in an integer file, listed as
             warnings, instead of refusing the file.
         representative_samples: How many representative samples calibrate the activation ranges.
+        representative_choice: Which ones: at `random`, `balanced` over the classes, or `spread` out
+            over the inputs.
+        calibration: How an activation's range is made of what the samples show: the extremes
+            (`min_max`), their `moving_average` over the samples, a `percentile`, or the range with
+            the smallest squared error (`mse`) or loss of information (`entropy`).
+        exporter: What writes the file: TensorFlow's converter (`tflite`), or that together with
+            the LiteRT Quantizer (`litert`), an extra package.
+        keep_float: Names of Keras layers that compute in floating point in an integer file.
+        keep_int16: Names of Keras layers that compute with 16-bit activations in an int8 file.
         max_accuracy_drop: Largest loss of the metric against the baseline, in the metric's units
             (0.01 is one point of accuracy).
         max_bytes: Largest file, in bytes.
@@ -51,6 +67,11 @@ class Target:
     output_type: IOType = "float32"
     allow_float_ops: bool = False
     representative_samples: int = 256
+    representative_choice: Choice = "random"
+    calibration: Calibration = "min_max"
+    exporter: Exporter = "tflite"
+    keep_float: tuple[str, ...] = ()
+    keep_int16: tuple[str, ...] = ()
     max_accuracy_drop: float | None = None
     max_bytes: int | None = None
     max_latency_ms: float | None = None
@@ -62,6 +83,16 @@ class Target:
                 expected=nearest(str(self.numerics), get_args(Numerics)),
                 fix="use Target.int8() or one of its siblings",
             )
+        choices = {"representative_choice": Choice, "calibration": Calibration}
+        for field, choice in (choices | {"exporter": Exporter}).items():
+            if getattr(self, field) not in get_args(choice):
+                raise SettingError(
+                    received=f"{field}={getattr(self, field)!r}",
+                    expected=nearest(str(getattr(self, field)), get_args(choice)),
+                    fix=f"leave {field} out for the default",
+                )
+        for field in ("keep_float", "keep_int16"):
+            self._check_layers(field)
         for field in ("input_type", "output_type"):
             if getattr(self, field) not in _IO_TYPES[self.numerics]:
                 raise SettingError(
@@ -83,6 +114,26 @@ class Target:
                     expected="a budget of at least 0, or None for no budget",
                     fix="give the most that may be spent",
                 )
+
+    def _check_layers(self, field: str) -> None:
+        """Layer names are a tuple, and only some integer files can mix numerics."""
+        names = getattr(self, field)
+        if isinstance(names, list):
+            object.__setattr__(self, field, names := tuple(names))
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise SettingError(
+                received=f"{field}={names!r}",
+                expected="a tuple of names of Keras layers",
+                fix=f"write {field}=({names!r},)",
+            )
+        mixes = self.integer_only if field == "keep_float" else self.numerics == "int8"
+        if names and not mixes:
+            raise SettingError(
+                received=f"{field}={names!r} with numerics={self.numerics!r}",
+                expected="layers to except from "
+                + ("integer numerics" if field == "keep_float" else "int8"),
+                fix=f"leave {field} out, or use Target.int8()",
+            )
 
     @classmethod
     def float32(cls, **settings: Any) -> Target:
@@ -114,6 +165,17 @@ class Target:
         return cls._of("int16x8", {"input_type": input_type, "output_type": output_type} | settings)
 
     @classmethod
+    def int4_weights(
+        cls, *, input_type: IOType = "int8", output_type: IOType = "int8", **settings: Any
+    ) -> Target:
+        """4-bit weights where kernels take them, 8-bit activations, integer only: half the bytes.
+
+        A convolution or dense layer whose kernel the interpreter cannot run on 4 bits keeps 8.
+        """
+        settings = {"input_type": input_type, "output_type": output_type} | settings
+        return cls._of("int4_weights", settings)
+
+    @classmethod
     def _of(cls, numerics: Numerics, settings: dict[str, Any]) -> Target:
         """A target of its settings; a wrong name gets the nearest right one."""
         valid = [field.name for field in dataclasses.fields(cls) if field.name != "numerics"]
@@ -129,7 +191,7 @@ class Target:
     @property
     def integer_only(self) -> bool:
         """Whether the file may hold no op that computes in floating point."""
-        return self.numerics in ("int8", "int16x8")
+        return self.numerics in _INTEGER_ONLY
 
     @property
     def needs_calibration(self) -> bool:

@@ -52,9 +52,18 @@ class Stage(enum.IntEnum):
     move the ranges, so an earlier stage never follows a later one.
     """
 
+    STRUCTURE = 10
+    """Layers and channels are removed or factorised."""
     SPARSITY = 30
+    """Weights become zero."""
+    SCALING = 35
+    """Channels are rescaled, the model's function staying the same: zeros stay, clusters do not."""
     SHARING = 40
+    """Weights share values."""
     QUANTIZATION = 50
+    """Weights are rounded to the numbers of the file."""
+    CORRECTION = 60
+    """What rounding did to the outputs is made up for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfopt import progress
-from tfopt.data import ArraySplit, Split
+from tfopt.data import ArraySplit
 from tfopt.errors import DataError, TechniqueError, TfoptError
 from tfopt.keras_gate import tf_keras
 
@@ -100,7 +100,7 @@ def fine_tune(
         loss=task.loss,
         steps_per_execution=1 if callbacks else min(_STEPS_PER_CALL, steps),
     )
-    dataset = _dataset(task.train, task.batch_size, task.seed)
+    dataset = _dataset(task)
     watchers = [*callbacks, _StopAtNaN(learning_rate), _Progress(steps)]
     whole, rest = divmod(steps, per_epoch)
     losses: list[float] = []
@@ -180,23 +180,28 @@ def _schedule(
     )
 
 
-def _dataset(split: Split, batch_size: int, seed: int) -> tf.data.Dataset:
+def _dataset(task: Task) -> tf.data.Dataset:
     """Endless shuffled batches, in the same order for the same seed.
 
     Arrays are shuffled by position and gathered a batch at a time, which is several times faster
     than shuffling the samples themselves.
     """
+    split = task.train
     if isinstance(split, ArraySplit):
         arrays = tf.nest.map_structure(tf.convert_to_tensor, (split.x, split.y))
-        positions = tf.data.Dataset.range(split.size).shuffle(split.size, seed=seed)
-        dataset = positions.batch(batch_size).map(
+        positions = tf.data.Dataset.range(split.size).shuffle(split.size, seed=task.seed)
+        dataset = positions.batch(task.batch_size).map(
             lambda index: tf.nest.map_structure(lambda array: tf.gather(array, index), arrays),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
     else:
-        stream = split.dataset.shuffle(min(split.size, _STREAM_SHUFFLE), seed=seed)  # type: ignore[attr-defined]
-        dataset = stream.batch(batch_size)
+        stream = split.dataset.shuffle(min(split.size, _STREAM_SHUFFLE), seed=task.seed)  # type: ignore[attr-defined]
+        dataset = stream.batch(task.batch_size)
+    augment = task.augment
+    if augment is not None:
+        # one batch after another: random numbers drawn side by side come in no fixed order
+        dataset = dataset.map(lambda x, y: (augment(x), y))
     return dataset.repeat().prefetch(tf.data.AUTOTUNE)
 
 

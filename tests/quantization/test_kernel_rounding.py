@@ -7,13 +7,12 @@ import tensorflow as tf
 from hypothesis import strategies
 
 from tfopt.keras_gate import clone, tf_keras
+from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
 from tfopt.quantization.kernels import (
-    CHANNEL_AXES,
     KernelConfig,
     KernelQuantizer,
     KernelWrapper,
     channels_share_values,
-    round_kernel,
 )
 
 layers = tf_keras.layers

@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 
+from tfopt.graph.calls import nodes, outputs
 from tfopt.keras_gate import tf_keras
-from tfopt.quantization.graph import nodes, outputs
 from tfopt.quantization.layout import plan, reason_to_skip
 
 layers = tf_keras.layers

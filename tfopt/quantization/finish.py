@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from tfopt.graph.calls import Layer, built_copy, rebuild
 from tfopt.keras2 import copying
 from tfopt.keras2.stack import every_scope
 from tfopt.keras_gate import tf_keras, tfmot
-from tfopt.quantization.graph import Layer, built_copy, rebuild
-from tfopt.quantization.kernels import CHANNEL_AXES, round_kernel
+from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
 from tfopt.quantization.ranges import is_quantize_layer, is_wrapper, quantize_layer, tfmot_class
 
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from tfopt import facts
 from tfopt.errors import TechniqueError
+from tfopt.graph.calls import KerasTensor, Layer, built_copy, nodes, outputs, rebuild
 from tfopt.keras_gate import tf_keras
-from tfopt.quantization.graph import KerasTensor, Layer, built_copy, nodes, outputs, rebuild
+from tfopt.quantization.grid import CHANNEL_AXES
 from tfopt.quantization.kernels import (
-    CHANNEL_AXES,
     KernelConfig,
     KernelQuantizer,
     KernelWrapper,

@@ -8,58 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt.keras_gate import tf_keras, tfmot
+from tfopt.quantization.grid import round_kernel
 
-# 8 bits, symmetric and without -128: what TensorFlow Lite asks of weights.
-_LARGEST = 127
 # Channels share their values if each value is in so many of them on average: values of a channel's
 # own are in one.
 _SHARED_FROM = 1.25
-
-# The layers whose kernels are fake-quantized; along these axes, the output channels, a kernel has
-# many scales in the file.
-CHANNEL_AXES: dict[type, dict[str, tuple[int, ...]]] = {
-    tf_keras.layers.Dense: {"kernel": (1,)},
-    tf_keras.layers.Conv1D: {"kernel": (2,)},
-    tf_keras.layers.Conv2D: {"kernel": (3,)},
-    tf_keras.layers.Conv1DTranspose: {"kernel": (1,)},
-    tf_keras.layers.Conv2DTranspose: {"kernel": (2,)},
-    tf_keras.layers.DepthwiseConv1D: {"depthwise_kernel": (1, 2)},
-    tf_keras.layers.DepthwiseConv2D: {"depthwise_kernel": (2, 3)},
-    tf_keras.layers.SeparableConv1D: {"depthwise_kernel": (1, 2), "pointwise_kernel": (2,)},
-    tf_keras.layers.SeparableConv2D: {"depthwise_kernel": (2, 3), "pointwise_kernel": (3,)},
-}
-
-
-def round_kernel(kernel: Any, channel_axes: tuple[int, ...]) -> tf.Tensor:
-    """Rounds a kernel to 8 bits, and lets gradients through as if it had not.
-
-    The largest magnitude of each output channel becomes 127. The converter rounds the same way, and
-    folding a batch norm into a kernel only multiplies its channels' scales: so training sees the
-    integers of the file. (TF-MOT states the scales in the graph instead, which the converter
-    understands on few layers, and a depthwise kernel gets a single one.)
-
-    Args:
-        kernel: Weights of any shape.
-        channel_axes: The axes of the output channels; () rounds the whole kernel with one scale.
-
-    Returns:
-        Weights of the same shape.
-
-    Example:
-        >>> round_kernel(np.float32([[12.7, 0.26], [-2.02, 127.0]]), (1,)).numpy().round(3)
-        array([[ 12.7,   0. ],
-               [ -2. , 127. ]], dtype=float32)
-
-    References:
-        Jacob et al., Quantization and Training of Neural Networks for Efficient
-        Integer-Arithmetic-Only Inference, 2018, section 3 (equation 12); Krishnamoorthi,
-        Quantizing deep convolutional networks for efficient inference, 2018, section 2.4.
-    """
-    kernel = tf.convert_to_tensor(kernel)
-    within = [axis for axis in range(kernel.shape.rank) if axis not in channel_axes]
-    scale = tf.reduce_max(tf.abs(kernel), axis=within, keepdims=True) / _LARGEST
-    rounded = tf.round(tf.math.divide_no_nan(kernel, scale)) * scale
-    return kernel + tf.stop_gradient(rounded - kernel)
 
 
 def channels_share_values(kernel: np.ndarray, channel_axes: tuple[int, ...]) -> bool:

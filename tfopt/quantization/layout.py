@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from tfopt.graph.calls import KerasTensor, Layer, Node, nodes, outputs
 from tfopt.keras_gate import tf_keras
-from tfopt.quantization.graph import KerasTensor, Layer, Node, nodes, outputs
-from tfopt.quantization.kernels import CHANNEL_AXES
+from tfopt.quantization.grid import CHANNEL_AXES
 
 _layers = tf_keras.layers
 

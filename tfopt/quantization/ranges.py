@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfopt.data import Arrays, columns, length, select
 from tfopt.errors import DataError, TechniqueError
+from tfopt.graph.calls import KerasTensor
 from tfopt.keras_gate import tf_keras, tfmot
-from tfopt.quantization.graph import KerasTensor
 
 _BATCH_SIZE = 32
 # A moving average over about as many batches, which is TF-MOT's decay of 0.999.

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from tfopt.data import (
 from tfopt.errors import DataError, SettingError, nearest
 from tfopt.task import fit
 from tfopt.task.source import tf_keras_loss
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Metric = str | Callable[[np.ndarray, np.ndarray], float]
 SplitName = Literal["train", "validation", "test"]
@@ -48,6 +51,8 @@ class TaskBase:
         seed: Seeds shuffling, initial values and sampling.
         representative: Inputs to calibrate with; None samples them from `train`.
         source: How `from_source` loads the same task again, as JSON values; None if it cannot.
+        augment: Changes a batch of inputs at random, with TensorFlow operations, each time
+            training reads it; see `augmented`.
 
     Raises:
         DataError: The splits do not go together, or a setting cannot be.
@@ -64,6 +69,7 @@ class TaskBase:
     seed: int = 0
     representative: Arrays | None = None
     source: dict[str, Any] | None = None
+    augment: Callable[[Any], Any] | None = None
     _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +109,26 @@ class TaskBase:
                 fix="name a split that the task has",
             )
         return found[name]
+
+    def augmented(self, augment: Callable[[Any], Any]) -> Self:
+        """Returns the same task with its training inputs changed at random in each epoch.
+
+        Validation, test and calibration see the data as it is.
+
+        Args:
+            augment: Takes a batch of inputs as the model does, as tensors, and returns one of the
+                same shapes. It runs in a `tf.data` pipeline, so random numbers are to be
+                TensorFlow's; the task's seed is set before.
+
+        Returns:
+            A task that has no `source`, since a function is no JSON.
+
+        Example:
+            >>> import tensorflow as tf, tfopt
+            >>> tfopt.Task.digits().augmented(tf.image.random_flip_left_right).source is None
+            True
+        """
+        return dataclasses.replace(self, augment=augment, source=None)
 
     def representative_inputs(self, count: int) -> Arrays:
         """Returns inputs to calibrate with, the same ones for the same seed.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfopt.graph.calls import built_copy, nodes, rebuild
 from tfopt.keras_gate import tf_keras
-from tfopt.quantization.graph import built_copy, nodes, rebuild
 
 layers = tf_keras.layers
 
