@@ -13,7 +13,7 @@ from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
 from tfopt.measure.metrics import decide, find
 from tfopt.measure.predictions import gathered, predictions
-from tfopt.measure.scores import FunctionScore, Kind, RowScore, check_classes
+from tfopt.measure.scores import FunctionScore, Kind, RowScore, Statistic, check_classes
 from tfopt.task.base import check_task
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Quality:
             that does not tell.
         outputs: The model's outputs, (samples, ...) each, for `agreement`; of every k-th sample
             only where all of them would not fit 256 MB (the same ones for every model).
+        statistic: The metric of a choice of the samples, by their positions; see `difference`.
+        right: Whether each sample is right, (samples,), where the metric is the share of those.
     """
 
     metric: str
@@ -50,13 +52,15 @@ class Quality:
     higher_is_better: bool
     kind: Kind | None = None
     outputs: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    statistic: Statistic | None = dataclasses.field(default=None, repr=False, compare=False)
+    right: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The quality as JSON values, without the outputs."""
+        """The quality as JSON values, without what is known of single samples."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "outputs"
+            if field.compare
         }
 
     def __str__(self) -> str:
@@ -123,17 +127,19 @@ def evaluate(
         score.add(labels, outputs)
         kept.add(outputs)
         count += len(outputs[0])
-    value, low, high = score.result(count, task.seed)
+    scored = score.result(count, task.seed)
     return Quality(
         metric=score.name,
-        value=value,
-        low=low,
-        high=high,
+        value=scored.value,
+        low=scored.low,
+        high=scored.high,
         samples=count,
         split=chosen,
         higher_is_better=score.higher_is_better,
         kind=score.kind,
         outputs=kept.arrays(),
+        statistic=scored.statistic,
+        right=scored.right,
     )
 
 

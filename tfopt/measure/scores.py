@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from tfopt.measure.metrics import Metric
 from tfopt.task.fit import loss_name
 
 Kind = Literal["classes", "values"]
+Statistic = Callable[["np.ndarray | slice"], float]
+"""The metric of any choice of samples, by their positions."""
 
 _OF_NUMBERS = {
     "huber",
@@ -30,6 +33,25 @@ _OF_NUMBERS = {
     "msle",
     "poisson",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A metric over all samples.
+
+    Args:
+        value: The metric.
+        low: Lower end of its 95 % confidence interval.
+        high: Upper end of it.
+        statistic: The metric of a choice of the samples.
+        right: Whether each sample is right, (samples,), where the metric is the share of those.
+    """
+
+    value: float
+    low: float
+    high: float
+    statistic: Statistic
+    right: np.ndarray | None = None
 
 
 class RowScore:
@@ -51,8 +73,8 @@ class RowScore:
         pairs = zip(labels, outputs, strict=True)
         self._rows.append([self._metric.rows(*pair, self._threshold) for pair in pairs])
 
-    def result(self, samples: int, seed: int) -> tuple[float, float, float]:
-        """Returns the value and the ends of its 95 % interval.
+    def result(self, samples: int, seed: int) -> Scored:
+        """Returns the value and its interval.
 
         Raises:
             DataError: The metric has no value on these labels.
@@ -70,8 +92,9 @@ class RowScore:
                 fix="evaluate on more samples, or use another metric",
             )
         if len(rows) == 1 and rows[0].dtype == bool:
-            return whole, *wilson(int(rows[0].sum()), samples)
-        return whole, *bootstrap(value, samples, seed=seed)
+            right = rows[0].reshape(-1)
+            return Scored(whole, *wilson(int(right.sum()), samples), value, right)
+        return Scored(whole, *bootstrap(value, samples, seed=seed), value)
 
 
 class FunctionScore:
@@ -95,8 +118,8 @@ class FunctionScore:
         self._labels.append(labels)
         self._outputs.append(outputs)
 
-    def result(self, samples: int, seed: int) -> tuple[float, float, float]:
-        """Returns the value and the ends of its 95 % interval.
+    def result(self, samples: int, seed: int) -> Scored:
+        """Returns the value and its interval.
 
         Of 200 resamples, since a function can be slow.
 
@@ -122,7 +145,7 @@ class FunctionScore:
                 expected="a function of (labels, outputs), arrays of (samples, ...), to a number",
                 fix="try it on model.predict(x) and y",
             ) from error
-        return whole, *interval
+        return Scored(whole, *interval, value)
 
 
 def check_classes(samples: Split, loss: Any, metric: str) -> None:

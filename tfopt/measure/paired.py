@@ -1,0 +1,108 @@
+"""Whether two models differ by more than chance: a metric's difference on the same samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tfopt.errors import SettingError
+from tfopt.measure.intervals import bootstrap
+from tfopt.measure.quality import Quality
+
+_Z = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A metric of one model minus that of another, on the same samples.
+
+    Args:
+        value: The difference, in the metric's units.
+        low: Lower end of its 95 % confidence interval.
+        high: Upper end of it.
+        p_value: Of McNemar's exact test, where each sample is right or wrong; else None.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float | None = None
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether chance alone can have made the difference, as far as these samples tell."""
+        if self.p_value is not None:
+            return self.p_value >= 0.05
+        return self.low <= 0 <= self.high
+
+    def __str__(self) -> str:
+        noise = ", within the noise" if self.within_noise else ""
+        return f"{self.value:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f}{noise})"
+
+
+def difference(quality: Quality, reference: Quality, *, seed: int = 0) -> Difference:
+    """Compares two models sample by sample, which tells far smaller differences than two intervals.
+
+    Args:
+        quality: Of one model, as `evaluate` gives it.
+        reference: Of the other, with the same task and split.
+        seed: Seeds the bootstrap where samples are not right or wrong.
+
+    Raises:
+        SettingError: They were measured with other metrics or on other samples.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> quality = tfopt.evaluate(small_cnn(), task=tfopt.Task.digits())
+        >>> difference(quality, quality).within_noise
+        True
+
+    References:
+        Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
+        Psychometrika 12 (1947); A. Agresti and Y. Min, "Simple improved confidence intervals for
+        comparing matched proportions", Statistics in Medicine 24 (2005), section 2.
+    """
+    ours = (quality.metric, quality.split, quality.samples)
+    theirs = (reference.metric, reference.split, reference.samples)
+    if ours != theirs or quality.statistic is None or reference.statistic is None:
+        raise SettingError(
+            received=f"a quality of (metric, split, samples) {ours} and one of {theirs}",
+            expected="two of one metric, measured on the same samples",
+            fix="evaluate both models with the same task and split",
+        )
+    if quality.right is not None and reference.right is not None:
+        return _of_shares(quality.right, reference.right)
+    one, other = quality.statistic, reference.statistic
+    low, high = bootstrap(
+        lambda index: one(index) - other(index), quality.samples, seed=seed, resamples=200
+    )
+    return Difference(quality.value - reference.value, low, high)
+
+
+def _of_shares(right: np.ndarray, reference: np.ndarray) -> Difference:
+    """The difference of two shares of right samples; only those where they differ tell."""
+    samples = len(right)
+    won, lost = int((right & ~reference).sum()), int((~right & reference).sum())
+    value = (won - lost) / samples
+    adjusted = samples + 2  # half a sample more in each of the four cells
+    center = (won - lost) / adjusted
+    spread = _Z * math.sqrt((won + lost + 1) / adjusted - center**2) / math.sqrt(adjusted)
+    return Difference(
+        value,
+        max(-1.0, min(value, center - spread)),
+        min(1.0, max(value, center + spread)),
+        _mcnemar(won, lost),
+    )
+
+
+def _mcnemar(won: int, lost: int) -> float:
+    """How likely a split at least as uneven is if winning and losing are equally likely."""
+    total = won + lost
+    logs = [
+        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
+        for k in range(min(won, lost) + 1)
+    ]
+    return min(1.0, 2 * sum(math.exp(term - total * math.log(2)) for term in logs))
