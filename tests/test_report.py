@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tfopt.report import Budget, Report, Score, Step
+from tfopt.report import Budget, Difference, LayerSensitivity, Report, Score, Step, Trial
 from tfopt.technique import Skipped
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,6 +45,7 @@ PRUNED = dataclasses.replace(
     touched=("conv",),
     skipped=(Skipped("a|b", "BatchNormalization", "has no kernel"),),
     warnings=("SIN (layer 'wave') computes in float32",),
+    difference=Difference(-0.02, -0.045, 0.004, 0.11),
 )
 REPORT = Report(
     metric="accuracy",
@@ -55,6 +56,15 @@ REPORT = Report(
         Budget("max_bytes", 10_000, 14_000, "14,000 bytes"),
     ),
     environment={"tfopt": "0.1.0", "machine": "a board"},
+    trials=(
+        Trial("as it is", Score(0.5, 0.43, 0.57, 180), 0.4, 14_000, 1.0),
+        Trial("EqualizeChannels", Score(0.96, 0.92, 0.98, 180), 0.01, 14_000, 2.5, chosen=True),
+        Trial("RoundWeights", None, None, 0, 0.0, reason="needs no longer be tried"),
+    ),
+    sensitivity=(
+        LayerSensitivity("conv", 0.004, 0.006, 0.25, kept="int16"),
+        LayerSensitivity("dense", 0.01, 0.0, 0.75),
+    ),
 )
 
 
@@ -75,6 +85,14 @@ def test_views_are_as_they_were(name, view):
 
 def test_json_reads_back():
     assert Report.from_dict(json.loads(json.dumps(REPORT.to_dict()))) == REPORT
+
+
+def test_reports_of_before_there_were_trials_are_read():
+    record = REPORT.to_dict()
+    del record["trials"], record["sensitivity"], record["steps"][1]["difference"]
+    steps = (BASELINE, dataclasses.replace(PRUNED, difference=None))
+    expected = dataclasses.replace(REPORT, steps=steps, trials=(), sensitivity=())
+    assert Report.from_dict(record) == expected
 
 
 def test_changes_are_against_the_step_before_and_the_baseline():

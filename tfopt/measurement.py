@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.measure.cost import Latency, benchmark_interleaved
+from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality, agreement, evaluate
 from tfopt.report import Budget, Report, Score, Step
 from tfopt.target import Target
@@ -93,12 +94,14 @@ class Measurements:
     def _step(self, row: _Row, latency: Latency, test: Score | None) -> Step:
         """A finished row of the report."""
         inspection = inspect(row.tflite)
+        baseline = self._rows[0].quality
+        against = None if row is self._rows[0] else difference(row.quality, baseline)
         return Step(
             name=row.name,
             numerics=row.target.numerics,
             validation=_score(row.quality),
             test=test,
-            agreement=agreement(row.quality.outputs, self._rows[0].quality.outputs),
+            agreement=agreement(row.quality.outputs, baseline.outputs),
             bytes=inspection.bytes,
             deflated_bytes=inspection.deflated_bytes,
             latency_ms=latency.median_ms,
@@ -113,6 +116,7 @@ class Measurements:
             touched=row.selection.touched,
             skipped=row.selection.skipped,
             warnings=row.warnings,
+            difference=against,
         )
 
 

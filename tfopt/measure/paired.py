@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,36 +9,9 @@ import numpy as np
 from tfopt.errors import SettingError
 from tfopt.measure.intervals import bootstrap
 from tfopt.measure.quality import Quality
+from tfopt.report import Difference
 
 _Z = 1.959963984540054
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """A metric of one model minus that of another, on the same samples.
-
-    Args:
-        value: The difference, in the metric's units.
-        low: Lower end of its 95 % confidence interval.
-        high: Upper end of it.
-        p_value: Of McNemar's exact test, where each sample is right or wrong; else None.
-    """
-
-    value: float
-    low: float
-    high: float
-    p_value: float | None = None
-
-    @property
-    def within_noise(self) -> bool:
-        """Whether chance alone can have made the difference, as far as these samples tell."""
-        if self.p_value is not None:
-            return self.p_value >= 0.05
-        return self.low <= 0 <= self.high
-
-    def __str__(self) -> str:
-        noise = ", within the noise" if self.within_noise else ""
-        return f"{self.value:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f}{noise})"
 
 
 def difference(quality: Quality, reference: Quality, *, seed: int = 0) -> Difference:

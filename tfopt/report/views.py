@@ -1,0 +1,196 @@
+"""A report as text and as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfopt.report.records import Change, Score, Step
+from tfopt.tables import Table, markdown_table, text_table
+
+if TYPE_CHECKING:
+    from tfopt.report.report import Report
+
+_BAR = 20
+
+_NOTES = """\
+Every row is a `.tflite` run in the interpreter. The metric stands with its 95 % confidence
+interval, on all validation samples; the test set is used for the first and the last row only.
+Agreement is with the baseline's outputs. Latency is one sample on one thread of the machine named
+below; its ratios come from runs in turns. Unique weights: the largest number of distinct values
+among weights that share a scale. The change of the metric against the baseline is measured sample
+by sample, with the 95 % interval of the difference; (noise) says that chance alone can have made
+it. The error of the outputs is their mean squared difference from the float model's, as a share of
+their variance."""
+
+
+def markdown(report: Report) -> str:
+    """A report as a Markdown document."""
+    sections = [f"# Optimization report\n\n**{report.verdict}** {_tested(report)}".rstrip()]
+    sections += ["## Steps", *(markdown_table(*table) for table in _tables(report)), _NOTES]
+    sections += [f"## {title}\n\n{markdown_table(*table)}" for title, table in _details(report)]
+    for step in report.steps:
+        if step.skipped:
+            rows = [[skip.layer, skip.kind, skip.reason] for skip in step.skipped]
+            table = markdown_table(["layer", "class", "reason"], rows)
+            sections.append(f"## Layers left alone by {step.name}\n\n{table}")
+        if step.warnings:
+            listed = "\n".join(f"- {warning}" for warning in step.warnings)
+            sections.append(f"## Warnings of {step.name}\n\n{listed}")
+    if report.environment:
+        made_with = ", ".join(f"{name} {value}" for name, value in report.environment.items())
+        sections.append(f"Measured with {made_with}.")
+    return "\n\n".join(sections) + "\n"
+
+
+def text(report: Report) -> str:
+    """A report as plain text for a terminal of 120 columns."""
+    parts = [text_table(*table) + "\n" for table in _tables(report)]
+    parts += [f"{title}\n{text_table(*table)}\n" for title, table in _details(report)]
+    for step in report.steps:
+        parts += _left_alone(step)
+        parts += [f"{step.name}: {warning}" for warning in step.warnings]
+    return "\n".join([*parts, *filter(None, [_tested(report)]), report.verdict])
+
+
+def _tables(report: Report) -> list[Table]:
+    """The tables every view shows."""
+    tables = [_measured(report), _structure(report)]
+    return [*tables, _changed(report)] if len(report.steps) > 1 else tables
+
+
+def _details(report: Report) -> list[tuple[str, Table]]:
+    """Titles and tables of what was found out on the way."""
+    details = []
+    if report.trials:
+        details.append(("Tried after training", _tried(report)))
+    if report.sensitivity:
+        details.append(("Sensitivity of the layers", _sensitivity(report)))
+    return details
+
+
+def _measured(report: Report) -> Table:
+    """Header and cells of what each file does and costs."""
+    header = ["step", "file", f"{report.metric} (validation)", "agreement"]
+    header += ["bytes", "deflated", "latency ms (p10-p90)"]
+    return header, [
+        [
+            step.name,
+            step.numerics,
+            _score(step.validation),
+            f"{step.agreement:.2%}",
+            f"{step.bytes:,}",
+            f"{step.deflated_bytes:,}",
+            f"{step.latency_ms:.3g} ({step.latency_p10_ms:.3g}-{step.latency_p90_ms:.3g})",
+        ]
+        for step in report.steps
+    ]
+
+
+def _structure(report: Report) -> Table:
+    """Header and cells of what each file is made of."""
+    header = ["step", "MACs", "parameters", "zeros", "unique weights", "seconds", "settings"]
+    return header, [
+        [
+            step.name,
+            f"{step.macs:,}",
+            f"{step.parameters:,}",
+            f"{step.sparsity:.1%}",
+            f"{step.unique_weights:,}",
+            f"{step.seconds:.1f}",
+            step.settings,
+        ]
+        for step in report.steps
+    ]
+
+
+def _changed(report: Report) -> Table:
+    """Header and cells of the changes, against the step before and against the baseline."""
+    header = [
+        "change against step before / baseline",
+        report.metric,
+        "bytes",
+        "deflated",
+        "latency",
+    ]
+    return header, [
+        [
+            step.name,
+            f"{before.metric:+.4f} / {_against_baseline(step, baseline)}",
+            f"x{before.bytes:.2f} / x{baseline.bytes:.2f}",
+            f"x{before.deflated_bytes:.2f} / x{baseline.deflated_bytes:.2f}",
+            f"x{before.latency:.2f} / x{baseline.latency:.2f}",
+        ]
+        for step, (before, baseline) in zip(report.steps[1:], report.changes(), strict=True)
+    ]
+
+
+def _tested(report: Report) -> str:
+    """The test figures of the first and the last row, in one sentence."""
+    tested = [step for step in report.steps if step.test]
+    figures = ", ".join(f"{step.name} ({step.numerics}) {_score(step.test)}" for step in tested)
+    samples = tested[0].test.samples if tested and tested[0].test else 0
+    return f"Test {report.metric} on {samples:,} samples: {figures}." if tested else ""
+
+
+def _left_alone(step: Step) -> list[str]:
+    """The skipped layers of a step, those of one kind and reason in one sentence."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for skip in step.skipped:
+        groups.setdefault((skip.kind, skip.reason), []).append(skip.layer)
+    return [
+        f"{step.name} left alone {', '.join(layers)} ({kind}): {reason}"
+        for (kind, reason), layers in groups.items()
+    ]
+
+
+def _score(score: Score | None) -> str:
+    """A metric with its interval, or a dash where it was not measured."""
+    return "-" if score is None else f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+
+
+def _against_baseline(step: Step, change: Change) -> str:
+    """The metric against the baseline's, with its interval where it is known."""
+    if step.difference is None:
+        return f"{change.metric:+.4f}"
+    interval = f"{change.metric:+.4f} [{step.difference.low:+.4f}, {step.difference.high:+.4f}]"
+    return interval + (" (noise)" if step.difference.within_noise else "")
+
+
+def _tried(report: Report) -> Table:
+    """Header and cells of the trials."""
+    header = [
+        "way",
+        f"{report.metric} (validation)",
+        "error of the outputs",
+        "bytes",
+        "seconds",
+        "",
+    ]
+    return header, [
+        [
+            trial.name,
+            _score(trial.validation),
+            "-" if trial.error is None else f"{trial.error:.2%}",
+            f"{trial.bytes:,}" if trial.bytes else "-",
+            f"{trial.seconds:.1f}",
+            "taken" if trial.chosen else trial.reason,
+        ]
+        for trial in report.trials
+    ]
+
+
+def _sensitivity(report: Report) -> Table:
+    """Header and cells of what more bits in each layer would bring, with a bar."""
+    header = ["layer with more bits", "error of the outputs", "gain", "", "cost", "kept in"]
+    most = max(row.gain for row in report.sensitivity)
+    return header, [
+        [
+            row.layer,
+            f"{row.error:.2%}",
+            f"{row.gain:.2%}",
+            "#" * (round(_BAR * row.gain / most) if most > 0 else 0),
+            f"{row.cost:.1%}",
+            row.kept or "-",
+        ]
+        for row in report.sensitivity
+    ]
