@@ -93,6 +93,29 @@ def from_function(function, *shape, dtype="float32"):
 
 
 @pytest.fixture(scope="session")
+def digits():
+    return Task.digits()
+
+
+@pytest.fixture(scope="session")
+def trained(digits):
+    """Trains a small net of `tfopt.testing` on the digits, each once: `trained(small_cnn)`."""
+    from tfopt.keras_gate import tf_keras
+    from tfopt.training import fine_tune
+
+    models = {}
+
+    def train(build):
+        if build not in models:
+            tf_keras.utils.set_random_seed(0)
+            models[build] = build()
+            fine_tune(models[build], digits, epochs=8, learning_rate=5e-3)
+        return models[build]
+
+    return train
+
+
+@pytest.fixture(scope="session")
 def make_file():
     """`from_function`, for tests."""
     return from_function

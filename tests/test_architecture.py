@@ -17,7 +17,7 @@ LEVELS = [
     {"keras3"},
     {"datasets", "keras_gate"},
     {"facts", "graph", "selection", "task", "tflite"},
-    {"measure", "quantization", "training"},
+    {"factorization", "measure", "quantization", "training"},
     {"measurement", "wrapping"},
     {"masks", "shared_weights"},
     {"techniques"},

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfopt.target import Target as Target
     from tfopt.task import Task as Task
     from tfopt.technique import Technique as Technique
+    from tfopt.techniques.low_rank import LowRank as LowRank
     from tfopt.techniques.magnitude_pruning import MagnitudePruning as MagnitudePruning
     from tfopt.techniques.quantization_aware import QuantizationAware as QuantizationAware
     from tfopt.techniques.weight_clustering import WeightClustering as WeightClustering

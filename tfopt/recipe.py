@@ -17,6 +17,7 @@ from tfopt.technique import Technique
 
 # The one table of names to classes: a new technique is a file and a line here.
 TECHNIQUES: Mapping[str, str] = {
+    "LowRank": "tfopt.techniques.low_rank",
     "MagnitudePruning": "tfopt.techniques.magnitude_pruning",
     "WeightClustering": "tfopt.techniques.weight_clustering",
     "QuantizationAware": "tfopt.techniques.quantization_aware",

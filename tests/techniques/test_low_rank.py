@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.errors import SettingError, TechniqueError
+from tfopt.factorization.plan import Planner
+from tfopt.factorization.rebuild import factorized
+from tfopt.graph.cost import model_cost
+from tfopt.keras_gate import tf_keras
+from tfopt.techniques.low_rank import LowRank
+from tfopt.testing import check_technique, depthwise_net, small_cnn
+
+layers = tf_keras.layers
+
+
+def hard_cases():
+    """Strides, dilation, padding, one dimension, a shared layer, a Dense over several axes."""
+    image = layers.Input((12, 10, 6))
+    x = layers.Conv2D(16, (3, 5), strides=(2, 1), activation="relu", name="strided")(image)
+    x = layers.Conv2D(16, 3, dilation_rate=2, padding="same", name="dilated")(x)
+    shared = layers.Conv2D(16, 3, padding="same", use_bias=False, name="shared")
+    x = shared(shared(x))
+    x = layers.Conv2D(24, 1, strides=2, name="pointwise")(x)
+    x = layers.Reshape((-1, 24))(x)
+    x = layers.Conv1D(24, 3, padding="causal", dilation_rate=2, name="causal")(x)
+    x = layers.Dense(24, activation="tanh", name="tokens")(x)
+    x = layers.Flatten()(x)
+    return tf_keras.Model(image, layers.Dense(10, name="top")(x))
+
+
+@pytest.mark.parametrize("method", ["spatial", "tucker"])
+def test_with_nearly_all_energy_the_function_stays(method):
+    model = hard_cases()
+    for weight in model.trainable_weights:  # biases too
+        weight.assign_add(np.random.default_rng(0).normal(0, 0.1, weight.shape))
+    names = [layer.name for layer in model.layers if hasattr(layer, "kernel")]
+    planner = Planner(model, method, names)
+    every = {name: way for name, way in planner.at(1 - 1e-12).items()}
+    assert set(every) == set(names)
+    inputs = np.random.default_rng(1).normal(size=(3, 12, 10, 6)).astype("float32")
+    expected = model.predict(inputs, verbose=0)
+    received = factorized(model, every).predict(inputs, verbose=0)
+    np.testing.assert_allclose(received, expected, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("aim", ["macs", "parameters"])
+def test_the_aim_is_reached_and_hardly_passed(aim):
+    model = hard_cases()
+    smaller = LowRank(**{aim: 0.4}).wrap(model, steps_per_epoch=1).model
+    field = {"macs": "macs", "parameters": "weights"}[aim]
+    kept = getattr(model_cost(smaller), field) / getattr(model_cost(model), field)
+    assert 0.5 < kept <= 0.6
+
+
+def test_trained_it_keeps_the_accuracy(digits, trained):
+    trained_cnn = trained(small_cnn)
+    technique = LowRank(macs=0.25, epochs=4)
+    smaller = technique.apply(trained_cnn, digits)
+    before = tfopt.evaluate(trained_cnn, task=digits).value
+    assert tfopt.evaluate(smaller, task=digits).value > before - 0.05  # 359 samples: 0.03 is noise
+    tflite = tfopt.convert(smaller, task=digits, target=tfopt.Target.float32())
+    whole = tfopt.convert(trained_cnn, task=digits, target=tfopt.Target.float32())
+    assert tfopt.inspect(tflite).macs <= 0.75 * tfopt.inspect(whole).macs
+
+
+@pytest.mark.parametrize("build", [small_cnn, depthwise_net])
+def test_it_holds_what_techniques_promise(build, digits):
+    check_technique(LowRank(energy=0.5, epochs=0.5), build(), task=digits)
+
+
+def test_all_energy_changes_nothing(digits):
+    model = small_cnn()
+    same = LowRank(energy=1).apply(model, digits)
+    assert [w.tolist() for w in same.get_weights()] == [w.tolist() for w in model.get_weights()]
+
+
+def test_layers_are_left_alone_with_a_reason():
+    model = depthwise_net()
+    model.get_layer("pointwise_conv").trainable = False
+    reasons = {s.layer: s.reason for s in LowRank(energy=0.9).select(small_cnn()).skipped}
+    assert reasons["stem_conv"] == "it has a single channel on one side"
+    assert reasons["flatten"] == "no dense layer and no plain convolution"
+    with pytest.raises(TechniqueError, match=r"no layer pays with .*energy=0\.999.*ChannelPruning"):
+        LowRank(energy=0.999).select(model)
+
+
+def test_an_aim_out_of_reach_is_refused_before_training():
+    with pytest.raises(TechniqueError, match=r"of which \d+\.\d% can be removed.*lower the aim"):
+        LowRank(macs=0.99).select(small_cnn())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "exactly one of energy, macs and parameters"),
+        ({"energy": 0.5, "macs": 0.5}, "exactly one of energy, macs and parameters"),
+        ({"energy": 1.5}, "a share from 0 to 1"),
+        ({"energy": True}, "a share from 0 to 1"),
+        ({"energy": 0.5, "method": "spacial"}, "'spatial'"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(SettingError, match=message):
+        LowRank(**settings)

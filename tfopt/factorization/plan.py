@@ -1,0 +1,167 @@
+"""Which layers of a model are worth factorizing, and how far: one share of energy for all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfopt.factorization.factors import (
+    ChannelSVD,
+    Extent,
+    Factorization,
+    SpatialSVD,
+    Tucker2,
+)
+from tfopt.graph.calls import Layer, nodes
+from tfopt.graph.cost import Cost, call_cost
+from tfopt.keras_gate import tf_keras
+
+_layers = tf_keras.layers
+_FACTORIZABLE = (_layers.Dense, _layers.Conv1D, _layers.Conv2D)
+_PRECISION = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How one layer is factorized.
+
+    Args:
+        factorization: The product.
+        ranks: Its ranks.
+        before: What one call of the layer costs.
+        calls: How often the model calls it.
+    """
+
+    factorization: Factorization
+    ranks: tuple[int, ...]
+    before: Cost
+    calls: int
+
+    @property
+    def saved(self) -> Cost:
+        """What the product costs less than the layer."""
+        after = self.factorization.cost(self.ranks)
+        macs = self.calls * (self.before.macs - after.macs)
+        return Cost(macs, self.before.weights - after.weights)
+
+
+class Planner:
+    """The layers of a model that can be factorized, with their decompositions.
+
+    Args:
+        model: A functional model.
+        method: `"spatial"` or `"tucker"` for convolutions with an extent; `"auto"` takes the one
+            that costs less, layer by layer.
+        touched: Names of the layers that may be factorized.
+    """
+
+    def __init__(self, model: tf_keras.Model, method: str, touched: Collection[str]) -> None:
+        self._before: dict[str, Cost] = {}
+        self._calls: Counter[str] = Counter(node.layer.name for node in nodes(model))
+        self._ways: dict[str, list[Factorization]] = {}
+        for node in nodes(model):
+            layer = node.layer
+            if layer.name in touched and layer.name not in self._ways:
+                kernel, extent = _kernel(layer), _extent(node)
+                self._before[layer.name] = call_cost(node)
+                self._ways[layer.name] = _ways(kernel, extent, method)
+
+    def at(self, energy: float | Mapping[str, float]) -> dict[str, Choice]:
+        """Returns each layer's cheapest product that keeps the energy, whether it pays or not.
+
+        Args:
+            energy: The share of the energy of its kernel that each layer keeps, 0 to 1, or shares
+                by layer; layers not named stay as they are.
+        """
+        found = {}
+        for name, ways in self._ways.items():
+            share = energy.get(name, 1.0) if isinstance(energy, Mapping) else energy
+            if share < 1:
+                cost = self._before[name], self._calls[name]
+                choices = [Choice(way, way.ranks(share), *cost) for way in ways]
+                found[name] = max(choices, key=lambda choice: choice.saved.macs)
+        return found
+
+    def choices(self, energy: float | Mapping[str, float]) -> dict[str, Choice]:
+        """Returns the products of `at` that pay: with fewer MACs and fewer weights than the layer.
+
+        Args:
+            energy: As for `at`.
+        """
+        return {
+            name: choice
+            for name, choice in self.at(energy).items()
+            if choice.saved.macs > 0 and choice.saved.weights > 0
+        }
+
+    def energy_for(self, field: str, aim: int) -> float | None:
+        """Returns the largest share of energy with which the model saves so much.
+
+        Args:
+            field: What counts of a cost: `"macs"` or `"weights"`.
+            aim: How much of it must go.
+
+        Returns:
+            The share; None if even ranks of 1 do not save enough.
+        """
+        if aim <= 0:
+            return 1.0
+        if self.largest_saving(field) < aim:
+            return None
+        low, high = 0.0, 1.0
+        while high - low > _PRECISION:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._saved(field, middle) >= aim else (low, middle)
+        return low
+
+    def largest_saving(self, field: str) -> int:
+        """Returns what ranks of 1 would save."""
+        return self._saved(field, 0.0)
+
+    def _saved(self, field: str, energy: float) -> int:
+        return sum(getattr(choice.saved, field) for choice in self.choices(energy).values())
+
+
+def reason_to_skip(layer: Layer) -> str | None:
+    """Says why a layer cannot be factorized, None if it can."""
+    if type(layer) not in _FACTORIZABLE:
+        return "no dense layer and no plain convolution"
+    if not layer.trainable:
+        return "frozen (trainable=False)"
+    if getattr(layer, "groups", 1) > 1:
+        return f"its {layer.groups} groups are a factorization already"
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return "its channels are not the last axis"
+    if min(_kernel(layer).shape[2:]) < 2:
+        return "it has a single channel on one side"
+    return None
+
+
+def _ways(kernel: np.ndarray, extent: Extent, method: str) -> list[Factorization]:
+    """The products to choose from."""
+    if kernel.shape[:2] == (1, 1):
+        return [ChannelSVD(kernel, extent)]
+    kinds = {"spatial": (SpatialSVD,), "tucker": (Tucker2,), "auto": (SpatialSVD, Tucker2)}
+    return [kind(kernel, extent) for kind in kinds[method]]
+
+
+def _kernel(layer: Layer) -> np.ndarray:
+    """A layer's kernel as (height, width, inputs, outputs)."""
+    kernel = layer.kernel.numpy()
+    missing = 4 - kernel.ndim
+    # the extent of a one-dimensional convolution counts as height
+    return kernel[None, None] if missing == 2 else kernel[:, None] if missing == 1 else kernel
+
+
+def _extent(node: Any) -> Extent:
+    """Where a call applies its layer's kernel; a size that the model leaves open counts as 1."""
+    sizes = []
+    for tensor in (*node.keras_inputs[:1], node.outputs):
+        inner = [size or 1 for size in tensor.shape[1:-1]]
+        height, *rest = inner or [1]
+        sizes.append((height, int(np.prod(rest))))
+    return Extent(*sizes)

@@ -1,0 +1,64 @@
+"""What a model costs, reckoned from its shapes: for planning, in milliseconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tfopt.graph.calls import Node, nodes, outputs
+from tfopt.keras_gate import tf_keras
+
+_layers = tf_keras.layers
+_TRANSPOSED = (_layers.Conv1DTranspose, _layers.Conv2DTranspose, _layers.Conv3DTranspose)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a layer or a model costs.
+
+    Args:
+        macs: Multiply-accumulate operations of one run.
+        weights: Elements of its kernels.
+    """
+
+    macs: int
+    weights: int
+
+
+def call_cost(node: Node) -> Cost:
+    """Returns what one call of a layer costs.
+
+    Every weight of two and more axes counts as a kernel, and is used once at each place of the
+    output (of the input, for a transposed convolution or a recurrent layer). Sizes that the model
+    leaves open count as 1. The file's own figure, of `tfopt.inspect`, is exact.
+
+    Args:
+        node: A call of a functional model.
+    """
+    if node.is_input:
+        return Cost(0, 0)
+    layer = node.layer
+    weights = sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
+    if isinstance(layer, _layers.Embedding):
+        return Cost(0, weights)
+    from_input = isinstance(layer, (*_TRANSPOSED, _layers.RNN, _layers.Bidirectional))
+    tensor = (node.keras_inputs if from_input else outputs(node))[0]
+    places = math.prod(size or 1 for size in tensor.shape[1:-1])
+    return Cost(weights * places, weights)
+
+
+def model_cost(model: tf_keras.Model) -> Cost:
+    """Returns what a model costs; a shared layer's weights count once.
+
+    Args:
+        model: A functional model.
+
+    Example:
+        >>> layers = [tf_keras.Input((8, 8, 3)), tf_keras.layers.Conv2D(4, 3, padding="same")]
+        >>> model_cost(tf_keras.Sequential(layers))
+        Cost(macs=6912, weights=108)
+    """
+    calls = [(node.layer, call_cost(node)) for node in nodes(model)]
+    weights = {id(layer): cost.weights for layer, cost in calls}
+    return Cost(sum(cost.macs for _, cost in calls), sum(weights.values()))
+
