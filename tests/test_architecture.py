@@ -12,12 +12,13 @@ PACKAGE = Path(__file__).parent.parent / "tfopt"
 # Lowest first. A package stands for all its modules, which may import each other.
 LEVELS = [
     {"errors"},
-    {"data", "files", "progress", "tables", "target", "technique"},
+    {"data", "files", "optional", "progress", "tables", "target", "technique"},
     {"report", "keras2"},
     {"keras3"},
     {"datasets", "keras_gate"},
     {"facts", "graph", "selection", "task", "tflite"},
-    {"factorization", "measure", "quantization", "training"},
+    {"factorization", "measure", "quantization", "teaching"},
+    {"training"},
     {"measurement", "wrapping"},
     {"masks", "shared_weights"},
     {"techniques"},

@@ -18,14 +18,19 @@ if TYPE_CHECKING:
     from tfopt.keras_gate import save_model as save_model
     from tfopt.measure.cost import benchmark as benchmark
     from tfopt.measure.quality import evaluate as evaluate
+    from tfopt.measure.calibration import compare_calibrations as compare_calibrations
     from tfopt.optimization import Result as Result
     from tfopt.optimization import optimize as optimize
+    from tfopt.quantization.synthetic import synthetic_inputs as synthetic_inputs
     from tfopt.recipe import Recipe as Recipe
     from tfopt.report import Report as Report
     from tfopt.reproduction import reproduce as reproduce
     from tfopt.target import Target as Target
     from tfopt.task import Task as Task
     from tfopt.technique import Technique as Technique
+    from tfopt.techniques.correct_bias import CorrectBias as CorrectBias
+    from tfopt.techniques.distillation import Distillation as Distillation
+    from tfopt.techniques.equalize_channels import EqualizeChannels as EqualizeChannels
     from tfopt.techniques.low_rank import LowRank as LowRank
     from tfopt.techniques.magnitude_pruning import MagnitudePruning as MagnitudePruning
     from tfopt.techniques.quantization_aware import QuantizationAware as QuantizationAware
@@ -41,6 +46,7 @@ _HOMES = {
     "Task": "tfopt.task",
     "Technique": "tfopt.technique",
     "benchmark": "tfopt.measure.cost",
+    "compare_calibrations": "tfopt.measure.calibration",
     "convert": "tfopt.tflite.convert",
     "evaluate": "tfopt.measure.quality",
     "inspect": "tfopt.tflite.inspect",
@@ -48,6 +54,7 @@ _HOMES = {
     "optimize": "tfopt.optimization",
     "reproduce": "tfopt.reproduction",
     "save_model": "tfopt.keras_gate",
+    "synthetic_inputs": "tfopt.quantization.synthetic",
     **TECHNIQUES,
 }
 

@@ -120,6 +120,7 @@ def optimize(
     for technique in techniques:
         technique.select(baseline)  # refuses in seconds what would fail after minutes
 
+    task = dataclasses.replace(task, teacher=baseline)
     steps = Measurements(task)
     steps.add("baseline", baseline, Target.float32())
     current = baseline

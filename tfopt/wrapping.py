@@ -13,6 +13,7 @@ from tfopt import facts, training
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.selection import select
+from tfopt.teaching import Teaching
 from tfopt.technique import Selection, Skipped, Technique
 
 if TYPE_CHECKING:
@@ -53,17 +54,21 @@ class FineTuned(Technique, abc.ABC):
         learning_rate: Peak of the learning rate (Adam, warm-up, cosine).
         only: Names or class names of the layers to touch; None for all that can be.
         skip: Names or class names of layers to leave alone.
+        teacher: `"baseline"` trains on what the float baseline answers, too (in `apply` without
+            `optimize`, the model given); None on the labels alone.
     """
 
     epochs: float = 1
     learning_rate: float = 1e-3
     only: tuple[str, ...] | None = None
     skip: tuple[str, ...] = ()
+    teacher: str | None = None
 
     calibration_samples: ClassVar[int] = 0
     """How many representative samples `wrap` needs."""
 
     def __post_init__(self) -> None:
+        self.check_teacher()
         for field in ("epochs", "learning_rate"):
             value = getattr(self, field)
             if not _is_number(value) or value <= 0:
@@ -84,6 +89,19 @@ class FineTuned(Technique, abc.ABC):
                     expected="a tuple of layer names or class names",
                     fix=f"write {field}=({value!r},)",
                 )
+
+    def check_teacher(self) -> None:
+        """Refuses a teacher that is neither the baseline nor none.
+
+        Raises:
+            SettingError: It is something else.
+        """
+        if self.teacher not in (None, "baseline"):
+            raise SettingError(
+                received=f"teacher={self.teacher!r}",
+                expected='"baseline" or None',
+                fix="to learn from another model use tfopt.Distillation(teacher=path)",
+            )
 
     @abc.abstractmethod
     def wrap(
@@ -124,6 +142,12 @@ class FineTuned(Technique, abc.ABC):
             steps_per_epoch=training.steps_per_epoch(task),
             representative=task.representative_inputs(count) if count else None,
         )
+        if self.teacher is not None:
+            Teaching(model if task.teacher is None else task.teacher).teach(wrapped.model)
+        return self._trained(wrapped, task)
+
+    def _trained(self, wrapped: Wrapped, task: Task) -> tf_keras.Model:
+        """A wrapped model trained on the task, and stripped."""
         training.fine_tune(
             wrapped.model,
             task,

@@ -16,12 +16,14 @@ from tfopt.data import (
     DataWarning,
     Split,
     as_arrays,
+    balanced_positions,
     check_finite,
     length,
     sample_positions,
-    select,
+    spread_positions,
 )
 from tfopt.errors import DataError, SettingError, nearest
+from tfopt.target import Choice
 from tfopt.task import fit
 from tfopt.task.source import tf_keras_loss
 
@@ -53,6 +55,8 @@ class TaskBase:
         source: How `from_source` loads the same task again, as JSON values; None if it cannot.
         augment: Changes a batch of inputs at random, with TensorFlow operations, each time
             training reads it; see `augmented`.
+        teacher: A tf_keras model whose answers techniques with `teacher="baseline"` imitate;
+            `optimize` sets its baseline.
 
     Raises:
         DataError: The splits do not go together, or a setting cannot be.
@@ -70,6 +74,7 @@ class TaskBase:
     representative: Arrays | None = None
     source: dict[str, Any] | None = None
     augment: Callable[[Any], Any] | None = None
+    teacher: Any = None
     _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -130,25 +135,37 @@ class TaskBase:
         """
         return dataclasses.replace(self, augment=augment, source=None)
 
-    def representative_inputs(self, count: int) -> Arrays:
+    def representative_inputs(self, count: int, *, choice: Choice = "random") -> Arrays:
         """Returns inputs to calibrate with, the same ones for the same seed.
 
         Args:
             count: How many; all, if there are fewer.
+            choice: Which ones: at `random`, `balanced` over the classes, or `spread` out.
 
         Raises:
-            DataError: They are not finite.
+            DataError: They are not finite, or have no classes to balance.
 
         Example:
             >>> import tfopt
             >>> tfopt.Task.digits().representative_inputs(100).shape
             (100, 8, 8, 1)
         """
-        if self.representative is None:
-            inputs = self.train.sample(count, self.seed)
-        else:
-            places = sample_positions(length(self.representative), count, self.seed)
-            inputs = select(self.representative, places)
+        split = self.train
+        if self.representative is not None:
+            split = ArraySplit(self.representative, np.zeros(length(self.representative)))
+            if choice == "balanced":
+                raise DataError(
+                    received="representative inputs of their own, which have no classes",
+                    expected="samples from train, to take the same number of each class",
+                    fix="use representative_choice='random' or 'spread', or leave representative "
+                    "out of the task",
+                )
+        positions = {
+            "random": lambda: sample_positions(split.size, count, self.seed),
+            "balanced": lambda: balanced_positions(split, count, self.seed),
+            "spread": lambda: spread_positions(split, count, self.seed),
+        }[choice]()
+        inputs = split.take(positions)
         check_finite(inputs, "the representative inputs")
         return inputs
 

@@ -1,0 +1,66 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.errors import SettingError, TechniqueError
+from tfopt.techniques.distillation import Distillation
+from tfopt.techniques.magnitude_pruning import MagnitudePruning
+from tfopt.testing import check_technique, dense_net, small_cnn
+
+
+def test_a_student_of_another_kind_learns_from_the_baseline(digits, trained, tmp_path):
+    tfopt.save_model(dense_net(), tmp_path / "student.keras")
+    technique = Distillation(student=str(tmp_path / "student.keras"), epochs=4, learning_rate=5e-3)
+    student = technique.apply(trained(small_cnn), digits)
+    assert student.name == "dense_net"
+    assert tfopt.evaluate(student, task=digits).value > 0.85
+
+
+def test_it_holds_what_techniques_promise(digits):
+    check_technique(Distillation(epochs=0.5), small_cnn(), task=digits)
+
+
+def test_the_baseline_teaches_in_optimize(digits, trained, monkeypatch):
+    baseline, teachers = trained(small_cnn), []
+    teach = tfopt.teaching.Teaching.teach
+    spy = lambda self, student: (teachers.append(self.teacher), teach(self, student))  # noqa: E731
+    monkeypatch.setattr("tfopt.teaching.Teaching.teach", spy)
+    steps = [
+        MagnitudePruning(epochs=0.5, teacher="baseline"),
+        Distillation(epochs=0.1, skip=("Conv2D", "Dense")),
+    ]
+    task = dataclasses.replace(digits, teacher=baseline)
+    pruned = steps[0].apply(baseline, task)
+    steps[1].apply(pruned, task)
+    assert teachers == [baseline, baseline]
+
+
+def test_layers_left_alone_stay_as_they_are_and_trainable(digits):
+    model = small_cnn()
+    taught = Distillation(epochs=0.5, only=("probabilities",)).apply(model, digits)
+    np.testing.assert_array_equal(
+        taught.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel
+    )
+    assert taught.get_layer("stem_conv").trainable
+    assert not np.array_equal(
+        taught.get_layer("probabilities").kernel, model.get_layer("probabilities").kernel
+    )
+
+
+def test_settings_are_checked():
+    with pytest.raises(SettingError, match=r"temperature=0.*above 0"):
+        Distillation(temperature=0)
+    with pytest.raises(SettingError, match=r"weight=1\.5.*share from 0 to 1"):
+        Distillation(weight=1.5)
+    with pytest.raises(SettingError, match="pairs"):
+        Distillation(features=(("a", "b", "c"),))
+    with pytest.raises(SettingError, match=r"teacher='x\.keras'.*Distillation\(teacher=path\)"):
+        MagnitudePruning(teacher="x.keras")
+
+
+def test_a_teacher_that_does_not_match_is_refused_before_training(tmp_path):
+    tfopt.save_model(small_cnn(classes=7), tmp_path / "other.keras")
+    with pytest.raises(TechniqueError, match="teacher with outputs of shapes"):
+        Distillation(teacher=str(tmp_path / "other.keras")).select(small_cnn())

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfopt.errors import TechniqueError
+from tfopt.keras_gate import clone, tf_keras
+from tfopt.teaching import Teaching
+from tfopt.testing import dense_net, small_cnn
+
+
+def head(activation, units=3):
+    layers = [tf_keras.Input((4,)), tf_keras.layers.Dense(units, activation=activation, name="top")]
+    return tf_keras.Sequential(layers)
+
+
+LOSSES = tf_keras.losses
+
+
+@pytest.mark.parametrize(
+    ("activation", "units", "loss"),
+    [
+        ("softmax", 3, "categorical_crossentropy"),
+        (None, 3, LOSSES.CategoricalCrossentropy(from_logits=True)),
+        ("sigmoid", 1, "binary_crossentropy"),
+        (None, 1, LOSSES.BinaryCrossentropy(from_logits=True)),
+        (None, 2, "mse"),
+    ],
+)
+def test_a_student_comes_to_answer_as_its_teacher_whatever_the_labels(activation, units, loss):
+    tf_keras.utils.set_random_seed(0)
+    teacher, student = head(activation, units), head(activation, units)
+    Teaching(teacher, weight=1.0, temperature=2.0).teach(student)
+    student.compile(tf_keras.optimizers.Adam(0.1), loss)
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    student.fit(x, np.zeros((64, units)), epochs=120, verbose=0, batch_size=64)
+    theirs, ours = teacher(x), student(x)
+    if activation is None and units == 3:  # logits tell classes up to what they have in common
+        theirs, ours = tf.nn.softmax(theirs), tf.nn.softmax(ours)
+    np.testing.assert_allclose(ours, theirs, atol=0.1)
+
+
+def test_the_loss_is_the_published_one():
+    teacher, student = head("softmax"), head("softmax")
+    Teaching(teacher, weight=0.25, temperature=3.0).teach(student)
+    student.compile("sgd", "categorical_crossentropy")
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    y, answer, output = np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1]], teacher(x).numpy(), student(x).numpy()
+    soft, ours = (p ** (1 / 3) / (p ** (1 / 3)).sum(1, keepdims=True) for p in (answer, output))
+    imitation = 9 * (soft * np.log(soft / ours)).sum(1).mean()
+    labels = -(y * np.log(output)).sum(1).mean()
+    expected = 0.75 * labels + 0.25 * imitation
+    assert float(student.compute_loss(x, tf.constant(y), student(x))) == pytest.approx(
+        expected, rel=1e-4
+    )
+
+
+def test_features_are_drawn_together():
+    tf_keras.utils.set_random_seed(0)
+    teacher, student = dense_net(), dense_net()
+    Teaching(teacher, weight=1.0, features=(("hidden", "hidden"),)).teach(student)
+    student.compile(tf_keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).random((64, 8, 8, 1), np.float32)
+    hidden = [tf_keras.Model(m.inputs, m.get_layer("hidden").output) for m in (teacher, student)]
+    apart = lambda: float(tf.reduce_mean(tf.square(hidden[0](x) - hidden[1](x))))  # noqa: E731
+    before = apart()
+    student.fit(x, np.zeros(64), epochs=60, verbose=0, batch_size=64)
+    assert apart() < 0.3 * before
+
+
+def test_the_teacher_is_not_trained():
+    teacher, student = dense_net(), dense_net()
+    weights = [w.copy() for w in teacher.get_weights()]
+    Teaching(teacher).teach(student)
+    student.compile("adam", "sparse_categorical_crossentropy")
+    student.fit(np.ones((8, 8, 8, 1)), np.zeros(8), verbose=0)
+    for before, after in zip(weights, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_what_does_not_go_together_is_refused():
+    student = clone(dense_net())
+    with pytest.raises(TechniqueError, match=r"teacher with outputs of shapes \[\(7,\)\].*classes"):
+        Teaching(small_cnn(classes=7)).teach(student)
+    with pytest.raises(TechniqueError, match=r"features 'stem_relu' of shape \(8, 8, 8\)"):
+        Teaching(small_cnn(), features=(("stem_relu", "hidden"),)).teach(student)
+    with pytest.raises(TechniqueError, match="the feature 'nix', and model 'small_cnn' has no"):
+        Teaching(small_cnn(), features=(("nix", "hidden"),)).teach(student)

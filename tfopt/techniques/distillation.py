@@ -1,0 +1,155 @@
+"""Knowledge distillation: a model is trained to answer as its teacher does."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from tfopt.errors import SettingError
+from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.selection import select
+from tfopt.teaching import TEMPERATURE, WEIGHT, Teaching
+from tfopt.technique import Selection, Stage
+from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_fake_quantized
+
+if TYPE_CHECKING:
+    from tfopt.data import Arrays
+    from tfopt.task import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Distillation(FineTuned):
+    """Trains a model on what a teacher answers, beside the labels.
+
+    Without a student the model that earlier steps have made smaller is taught; with one, that
+    takes its place. The teacher is the baseline, or a model of your own. Every other technique that
+    fine-tunes can be taught too: `teacher="baseline"`.
+
+    Args:
+        student: Path of a Keras model to train instead of the one given.
+        teacher: `"baseline"`, or the path of a Keras model.
+        temperature: Softens the teacher's probabilities; 2 to 8 are usual.
+        weight: The teacher's share in the loss, 0 to 1; the labels have the rest.
+        features: Pairs of layers (the teacher's, the student's) whose outputs are to be alike too.
+        epochs: Passes over the training data; fractions are allowed.
+        learning_rate: Peak of the learning rate.
+        only: Names or class names of the layers to train; None for all with weights.
+        skip: Names or class names of layers to leave as they are.
+
+    Raises:
+        SettingError: A setting is out of its range.
+
+    Example:
+        >>> layers = [tf_keras.Input((8,)), tf_keras.layers.Dense(4, name="top")]
+        >>> wrapped = Distillation(weight=0.9).wrap(tf_keras.Sequential(layers), steps_per_epoch=9)
+        >>> wrapped.selection.touched
+        ('top',)
+
+    References:
+        Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015; Romero et al.,
+        FitNets: Hints for Thin Deep Nets, 2015.
+    """
+
+    stage: ClassVar[Stage] = Stage.STRUCTURE
+    headline: ClassVar[tuple[str, ...]] = ("epochs",)
+
+    student: str | None = None
+    teacher: str = "baseline"
+    temperature: float = TEMPERATURE
+    weight: float = WEIGHT
+    features: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pairs = tuple(tuple(pair) for pair in self.features)
+        object.__setattr__(self, "features", pairs)
+        if any(len(pair) != 2 for pair in pairs):
+            raise SettingError(
+                received=f"features={self.features!r}",
+                expected="pairs (the teacher's layer, the student's layer)",
+                fix='write features=(("pool", "pool"),)',
+            )
+        if not self.temperature > 0:
+            raise SettingError(
+                received=f"temperature={self.temperature!r}", expected="above 0", fix="4 is usual"
+            )
+        if not 0 <= self.weight <= 1:
+            raise SettingError(
+                received=f"weight={self.weight!r}", expected="a share from 0 to 1", fix="try 0.5"
+            )
+
+    def check_teacher(self) -> None:
+        """Accepts any path: the model behind it is loaded when it is needed."""
+
+    def select(self, model: tf_keras.Model) -> Selection:
+        """Says which layers would be trained.
+
+        Raises:
+            SettingError: `only` or `skip` names a layer that is not there.
+            TechniqueError: The teacher and the student do not go together.
+        """
+        refuse_fake_quantized(model, self.name)
+        student = self._student(model)
+        self._teaching(model).check(student)
+        return select(student, _reason_to_skip, only=self.only, skip=self.skip)
+
+    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """Returns the taught model; the one given is left as it was.
+
+        Args:
+            model: A tf_keras functional model.
+            task: The data, the loss, and the baseline as `teacher`, if it has one.
+
+        Raises:
+            TechniqueError: The teacher and the student do not go together.
+        """
+        teacher = model if task.teacher is None else task.teacher
+        return self._trained(self._wrap(model, teacher), task)
+
+    def wrap(
+        self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
+    ) -> Wrapped:
+        """Returns the student, to be fitted; the model given is the baseline that teaches it.
+
+        Args:
+            model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
+            steps_per_epoch: Not needed.
+            representative: Not needed.
+
+        Raises:
+            TechniqueError: The teacher and the student do not go together.
+        """
+        source = load_model(model)
+        return self._wrap(source, source)
+
+    def _wrap(self, model: tf_keras.Model, baseline: tf_keras.Model) -> Wrapped:
+        student = self._student(model)
+        selection = self.select(model)
+        frozen = [layer for layer in student.layers if layer.name not in selection.touched]
+        was = [layer.trainable for layer in frozen]
+        for layer in frozen:
+            layer.trainable = False
+        self._teaching(baseline).teach(student)
+
+        def strip() -> tf_keras.Model:
+            stripped = clone(student)
+            for layer, trainable in zip(frozen, was, strict=True):
+                stripped.get_layer(layer.name).trainable = trainable
+            return stripped
+
+        return Wrapped(student, [], strip, selection)
+
+    def _student(self, model: tf_keras.Model) -> tf_keras.Model:
+        """What is to be trained: a model of its own."""
+        return clone(model) if self.student is None else load_model(self.student)
+
+    def _teaching(self, baseline: tf_keras.Model) -> Teaching:
+        teacher = baseline if self.teacher == "baseline" else load_model(self.teacher)
+        return Teaching(teacher, self.temperature, self.weight, self.features)
+
+
+def _reason_to_skip(layer: tf_keras.layers.Layer) -> str | None:
+    """Why a layer is not trained."""
+    if not layer.weights:
+        return "has no weights"
+    return None if layer.trainable_weights else "frozen (trainable=False)"
