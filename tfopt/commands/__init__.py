@@ -11,7 +11,7 @@ from absl import flags
 from tfopt.errors import SettingError
 from tfopt.tflite.quiet import captured
 
-NAMES = ("optimize", "convert", "evaluate", "benchmark", "inspect", "reproduce")
+NAMES = ("optimize", "convert", "evaluate", "compare", "benchmark", "inspect", "reproduce")
 
 
 class Command(Protocol):

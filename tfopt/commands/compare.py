@@ -1,0 +1,41 @@
+"""`tfopt compare`: where a file loses precision, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfopt.commands import import_tensorflow, refuse_no_dataset
+from tfopt.errors import SettingError
+from tfopt.flags import define_data, task_from_flags
+
+SUMMARY = "Compares the layers of a Keras model with the .tflite made from it."
+ARGUMENTS = "MODEL FILE.tflite"
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the flags."""
+    define_data(values)
+    flags.DEFINE_integer("samples", 64, "how many to run", lower_bound=1, flag_values=values)
+    flags.DEFINE_bool("json", False, "print as JSON", flag_values=values)
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    """Prints the layers, those that lose most precision first."""
+    if len(arguments) != 2:
+        raise SettingError(
+            received=" ".join(arguments) or "no argument",
+            expected=f"two arguments, {ARGUMENTS}",
+            fix="put flags as --name=value, and quote values with spaces",
+        )
+    refuse_no_dataset(values)
+    import_tensorflow()
+
+    from tfopt.measure.layers import compare_layers
+
+    model, file = arguments
+    compared = compare_layers(file, model, task=task_from_flags(values), samples=values.samples)
+    print(json.dumps(compared.to_dict(), indent=2) if values.json else compared)
+    return 0

@@ -1,0 +1,130 @@
+"""Which tensor of a file holds the output of which Keras layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+from tfopt.tflite import naming
+from tfopt.tflite.inspection import Inspection, Op, Tensor
+
+# What the converter computes in the op before it, and whose name the file may have lost.
+_FUSED = {"BatchNormalization", "ReLU", "Activation", "Dropout", "SpatialDropout2D", "LeakyReLU"}
+_NO_OUTPUT = {"QUANTIZE", "DEQUANTIZE"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A tensor of a file that holds what a layer gives.
+
+    Args:
+        tensor: The tensor.
+        op: The op that makes it.
+        kind: The layer's class name.
+        fused: The layers that the op computes, that layer last.
+        inputs: The numbers of the tensors it is computed from: with a match, or the file's inputs.
+    """
+
+    tensor: Tensor
+    op: str
+    kind: str
+    fused: tuple[str, ...]
+    inputs: tuple[int, ...]
+
+
+def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
+    """Returns the matches of a file's tensors and a model's layers, in the order of execution.
+
+    A tensor is named after the layers that its op computes, the last first; a batch norm or an
+    activation behind them that no tensor is named after is computed by the same op.
+
+    Args:
+        inspection: Of a file that tfopt converted.
+        model: The tf_keras model it was made from, or one with the same layers.
+
+    Returns:
+        Matches by the name of the last layer that an op computes.
+    """
+    layers = {name: layer for layer, name in _file_names(model)}
+    named = [(op, _mentioned(op, layers)) for op in inspection.ops if op.subgraph == 0]
+    claimed = {names[0] for _, names in named if names}
+    found: dict[str, Match] = {}
+    sources: dict[int, tuple[int, ...]] = {t.index: (t.index,) for t in inspection.inputs}
+    for op, names in named:
+        reads = (sources.get(tensor.index, ()) for tensor in op.inputs)
+        inputs = tuple(dict.fromkeys(itertools.chain.from_iterable(reads)))
+        sources |= dict.fromkeys((tensor.index for tensor in op.outputs), inputs)
+        if not names or op.name in _NO_OUTPUT:
+            continue
+        fused = _between(layers[names[-1]], layers[names[0]], layers)
+        fused += _behind(layers[names[0]], claimed, layers)
+        last, tensor = fused[-1], op.outputs[0]
+        if _size(tensor.shape) == _size(last.get_output_at(0).shape):
+            before = found.pop(last.name, None)  # of a layer's ops, the last gives its output
+            if before is not None and before.tensor.index in inputs:
+                inputs = before.inputs
+            kept = tuple(layer.name for layer in fused)
+            found[last.name] = Match(tensor, op.name, type(last).__name__, kept, inputs)
+            sources[tensor.index] = (tensor.index,)
+    return found
+
+
+def _file_names(model: Any) -> list[tuple[Any, str]]:
+    """The layers that give a single tensor, each with what the file calls it."""
+    layers = list(dict.fromkeys(model._flatten_layers()))
+    names = naming.file_names(layers)
+    single = [
+        layer
+        for layer in model.layers
+        if type(layer).__name__ != "InputLayer" and hasattr(layer.get_output_at(0), "shape")
+    ]
+    return [(layer, names[id(layer)]) for layer in single]
+
+
+def _mentioned(op: Op, layers: dict[str, Any]) -> list[str]:
+    """The layers an op's output is named after, the last first."""
+    if not op.outputs:
+        return []
+    paths = [path.split("/") for path in op.outputs[0].name.split(";")]
+    found = (next((part for part in path if part in layers), None) for path in paths)
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def _between(first: Any, last: Any, layers: dict[str, Any]) -> list[Any]:
+    """The layers from one to another that comes behind it, both included."""
+    chain = [first]
+    while chain[-1] is not last:
+        user = _only_user(chain[-1], layers)
+        if user is None:
+            return [first, last] if first is not last else [first]
+        chain.append(user)
+    return chain
+
+
+def _behind(layer: Any, claimed: set[str], layers: dict[str, Any]) -> list[Any]:
+    """The layers behind one that its op computes too, without a name of their own in the file."""
+    unclaimed = {name: other for name, other in layers.items() if name not in claimed}
+    chain: list[Any] = []
+    while (user := _only_user(chain[-1] if chain else layer, layers)) is not None:
+        if type(user).__name__ not in _FUSED or user not in unclaimed.values():
+            break
+        chain.append(user)
+    return chain
+
+
+def _only_user(layer: Any, layers: dict[str, Any]) -> Any | None:
+    """The one layer that a layer's output goes to, None if there are several or none."""
+    known = {id(other) for other in layers.values()}
+    users = [node.layer for node in layer._outbound_nodes if id(node.layer) in known]
+    return users[0] if len(users) == 1 else None
+
+
+def _size(shape: Any) -> int | None:
+    """Elements of one sample; None if a size is open."""
+    size = 1
+    for length in list(shape)[1:]:
+        if length is None or length < 0:
+            return None
+        size *= length
+    return size

@@ -1,0 +1,255 @@
+"""Where a file loses precision: each Keras layer's outputs against the file's tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfopt.data import columns
+from tfopt.errors import SettingError
+from tfopt.measure.file_layers import tensors_by_layer
+from tfopt.tables import text_table
+from tfopt.tflite.content import read_tflite
+from tfopt.tflite.inspect import inspect
+from tfopt.tflite.inspection import Tensor
+from tfopt.tflite.interpreter import TFLiteModel
+
+if TYPE_CHECKING:
+    from tfopt.task import Task
+
+_CLIPPED = 1e-3
+_LITTLE_USED = 0.3
+_UNEVEN = 16.0
+_LOST_DB = 3.0
+_FINE_DB = 30.0
+_BEST_DB = 100.0
+_FIXED_RANGE = {"SOFTMAX", "LOGISTIC", "TANH", "LOG_SOFTMAX"}
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerError:
+    """How far a layer's outputs in a file are from the float model's.
+
+    Args:
+        layer: The Keras layer; of layers that the file fuses, the last.
+        fused: All layers that the op computes, in order.
+        kind: Its class name.
+        op: The op that makes them in the file.
+        dtype: What the file holds them in.
+        sqnr_db: Signal to quantization noise, in decibels: each bit is worth about 6.
+        lost_db: How much of it is lost in this layer rather than before it.
+        cosine: Cosine of the angle between the outputs, 1 for the same direction.
+        mse: Mean squared difference.
+        range_use: The share of the range the file gives the tensor that the outputs use.
+        saturation: The share of the outputs that lie outside that range, and are clipped.
+        unevenness: The largest range of a channel over the median one.
+    """
+
+    layer: str
+    fused: tuple[str, ...]
+    kind: str
+    op: str
+    dtype: str
+    sqnr_db: float
+    lost_db: float
+    cosine: float
+    mse: float
+    range_use: float
+    saturation: float
+    unevenness: float
+
+    @property
+    def advice(self) -> str:
+        """What is likely to help, empty if nothing is wrong."""
+        if self.lost_db < _LOST_DB or self.sqnr_db > _FINE_DB:
+            return ""
+        if self.saturation > _CLIPPED:
+            return 'values are clipped: more representative samples, or calibration="min_max"'
+        if self.unevenness > _UNEVEN:
+            return f"channels differ {self.unevenness:.0f} times in range: EqualizeChannels"
+        if self.range_use < _LITTLE_USED and self.op not in _FIXED_RANGE:
+            return 'outliers take most of the range: calibration="mse" or "percentile"'
+        return f"keep_int16=({self.fused[0]!r},), or quantization-aware training"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerComparison:
+    """All layers that could be compared.
+
+    Args:
+        layers: In the order of execution.
+        missing: Layers of the model that no tensor of the file stands for.
+        samples: How many samples were run.
+    """
+
+    layers: tuple[LayerError, ...]
+    missing: tuple[str, ...]
+    samples: int
+
+    @property
+    def worst_first(self) -> tuple[LayerError, ...]:
+        """The layers that lose most precision themselves, first."""
+        return tuple(sorted(self.layers, key=lambda row: row.lost_db, reverse=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        header = ["layer", "op", "type", "SQNR dB", "lost dB", "cosine", "MSE"]
+        header += ["range used", "clipped", "advice"]
+        rows = [
+            [
+                row.layer,
+                row.op,
+                row.dtype,
+                f"{row.sqnr_db:.1f}",
+                f"{row.lost_db:.1f}",
+                f"{row.cosine:.4f}",
+                f"{row.mse:.3g}",
+                f"{row.range_use:.0%}",
+                f"{row.saturation:.2%}",
+                row.advice,
+            ]
+            for row in self.worst_first
+        ]
+        left = f"\nNot in the file as tensors: {', '.join(self.missing)}." if self.missing else ""
+        return f"{text_table(header, rows)}\n{self.samples} samples.{left}"
+
+
+def compare_layers(
+    tflite: bytes | str | os.PathLike[str], model: Any, *, task: Task, samples: int = 64
+) -> LayerComparison:
+    """Compares the outputs of a float model's layers with the tensors of a file made from it.
+
+    Args:
+        tflite: The file: its content or its path.
+        model: The float model, anything `tfopt.load_model` takes. It may be one of before a
+            technique was applied: layers are matched by name.
+        task: Gives representative samples.
+        samples: How many of them to run.
+
+    Raises:
+        DataError: The samples do not fit the model.
+        InterpreterError: The file cannot be run.
+        SettingError: No layer of the model is in the file.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> model, task = small_cnn(), tfopt.Task.digits()
+        >>> tflite = tfopt.convert(model, task=task, target=tfopt.Target.int8())
+        >>> compare_layers(tflite, model, task=task).layers[0].layer
+        'stem_relu'
+    """
+    from tfopt.keras_gate import load_model
+
+    model, content = load_model(model), read_tflite(tflite)
+    found = tensors_by_layer(inspect(content), model)
+    if not found:
+        raise SettingError(
+            received=f"a file in which no layer of model {model.name!r} is found",
+            expected="a file made from the model, with the names of its layers",
+            fix="give the model that was converted",
+        )
+    inputs = task.representative_inputs(samples)
+    arrays = columns(inputs, model.input_names)
+    exact = _keras_outputs(model, list(found), arrays)
+    held = _file_tensors(content, [match.tensor for match in found.values()], inputs)
+    heard = _inputs_heard(content, inputs)
+    rows = []
+    for (layer, match), float_output, held_output in zip(found.items(), exact, held, strict=True):
+        before = min((heard[index] for index in match.inputs), default=_BEST_DB)
+        rows.append(_compared(match, layer, float_output, held_output, before))
+        heard[match.tensor.index] = rows[-1].sqnr_db
+    covered = {name for match in found.values() for name in match.fused}
+    missing = tuple(
+        layer.name
+        for layer in model.layers
+        if layer.name not in covered and type(layer).__name__ != "InputLayer"
+    )
+    return LayerComparison(tuple(rows), missing, len(exact[0]))
+
+
+def _keras_outputs(model: Any, layers: list[str], inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """What layers of the float model give, in one run."""
+    tensors = [model.get_layer(name).get_output_at(0) for name in layers]
+    outputs = type(model)(model.inputs, tensors).predict(inputs, verbose=0)
+    return outputs if isinstance(outputs, list) else [outputs]
+
+
+def _file_tensors(content: bytes, tensors: list[Tensor], inputs: Any) -> list[np.ndarray]:
+    """What tensors of the file hold, as real numbers."""
+    model = TFLiteModel(content, keep_tensors=True)
+    parts: dict[int, list[np.ndarray]] = defaultdict(list)
+    for _, values in model.activations(inputs, [tensor.index for tensor in tensors]):
+        for index, value in enumerate(values):
+            parts[index].append(np.array(value))
+    return [_real(np.concatenate(parts[i]), tensor) for i, tensor in enumerate(tensors)]
+
+
+def _inputs_heard(content: bytes, inputs: Any) -> dict[int, float]:
+    """The signal to noise of the file's inputs, by their tensor's number."""
+    specs = TFLiteModel(content).inputs
+    arrays = columns(inputs, [spec.name for spec in specs])
+    return {
+        spec.index: _sqnr_db(array, spec.decode(spec.encode(array)))
+        for spec, array in zip(specs, arrays, strict=True)
+    }
+
+
+def _sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
+    """Signal to quantization noise in decibels."""
+    exact = exact.astype(np.float64)
+    signal, error = np.square(exact).sum(), np.square(exact - held).sum()
+    return float(min(_BEST_DB, 10 * np.log10(max(signal, 1e-30) / max(error, 1e-30))))
+
+
+def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    if not tensor.scales:
+        return values.astype(np.float32)
+    shifted = values.astype(np.float32) - tensor.zero_points[0]
+    return shifted * np.float32(tensor.scales[0])
+
+
+def _compared(
+    match: Any, layer: str, exact: np.ndarray, held: np.ndarray, best_db: float
+) -> LayerError:
+    """The errors of one layer."""
+    exact, held = exact.astype(np.float64), held.reshape(exact.shape).astype(np.float64)
+    signal, error = np.square(exact).sum(), np.square(exact - held).sum()
+    sqnr = _sqnr_db(exact, held)
+    norms = np.sqrt(signal * np.square(held).sum())
+    low, high = _range(match.tensor)
+    step = (high - low) / 255
+    peaks = np.abs(exact).max(axis=tuple(range(exact.ndim - 1)))
+    middle = float(np.median(peaks[peaks > 0])) if (peaks > 0).any() else 0.0
+    return LayerError(
+        layer=layer,
+        fused=match.fused,
+        kind=match.kind,
+        op=match.op,
+        dtype=match.tensor.dtype,
+        sqnr_db=sqnr,
+        lost_db=max(0.0, best_db - sqnr),
+        cosine=float((exact * held).sum() / norms) if norms else float(error == 0),
+        mse=float(error / exact.size),
+        range_use=float(min(1.0, np.ptp(exact) / (high - low))) if high > low else 1.0,
+        saturation=float(((exact < low - step) | (exact > high + step)).mean()),
+        unevenness=float(peaks.max() / middle) if middle else 1.0,
+    )
+
+
+def _range(tensor: Tensor) -> tuple[float, float]:
+    """The smallest and largest numbers a tensor can hold."""
+    if not tensor.scales:
+        return -np.inf, np.inf
+    limits = np.iinfo(tensor.dtype)
+    low, high = (
+        tensor.scales[0] * (limit - tensor.zero_points[0]) for limit in (limits.min, limits.max)
+    )
+    return float(low), float(high)
