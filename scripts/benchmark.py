@@ -3,16 +3,19 @@
 A suite prints its tables as Markdown, and the exit code is 1 if it misses a goal.
 
     python scripts/benchmark.py --suite=evaluation
+    python scripts/benchmark.py --suite=ptq --data_dir=...
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 from absl import app, flags
+from benchmarks import Settings
 
-_SUITES = ("evaluation",)
+_SUITES = ("evaluation", "ptq")
 
 _SUITE = flags.DEFINE_enum("suite", "evaluation", _SUITES, "Which goals to measure.")
 _ROUNDS = flags.DEFINE_integer(
@@ -21,12 +24,17 @@ _ROUNDS = flags.DEFINE_integer(
 _SMOKE = flags.DEFINE_boolean(
     "smoke", False, "Only show that the suite works, on little data; no goal is judged."
 )
+_CACHE = flags.DEFINE_string(
+    "cache", ".cache/benchmarks", "Trained baselines, and results: what is there is not done again."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS sets are prepared.")
 
 
 def main(_: list[str]) -> int:
     """Runs the suite; 1 if it misses a goal."""
     suite = importlib.import_module(f"benchmarks.{_SUITE.value}")
-    report = suite.run(rounds=_ROUNDS.value, smoke=_SMOKE.value)
+    settings = Settings(_ROUNDS.value, _SMOKE.value, Path(_CACHE.value), _DATA_DIR.value)
+    report = suite.run(settings)
     print(report.markdown)
     for missed in report.missed:
         print(f"Missed: {missed}", file=sys.stderr)

@@ -8,7 +8,10 @@ from tfopt import testing
 TECHNIQUES = [
     tfopt.MagnitudePruning(sparsity=0.5, epochs=0.5),
     tfopt.WeightClustering(clusters=8, epochs=0.25),
+    tfopt.EqualizeChannels(),
     tfopt.QuantizationAware(epochs=0.25),
+    tfopt.CorrectBias(bits=4, samples=64),
+    tfopt.RoundWeights(samples=64, steps=30),
 ]
 MODELS = [testing.small_cnn, testing.depthwise_net, testing.residual_net, testing.dense_net]
 

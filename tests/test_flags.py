@@ -92,6 +92,19 @@ def test_logits_get_a_loss_of_logits():
             ["--max_accuracy_drop=0.01", "--max_latency_ms=2"],
             Target.int8(max_accuracy_drop=0.01, max_latency_ms=2),
         ),
+        (["--numerics=dynamic_range"], Target.dynamic_range()),
+        (
+            ["--numerics=float16", "--exporter=litert"],
+            Target.float16(exporter="litert"),
+        ),
+        (
+            ["--numerics=int4_weights", "--keep_int8=stem,dense", "--keep_int16=head"],
+            Target.int4_weights(keep_int8=("stem", "dense"), keep_int16=("head",)),
+        ),
+        (
+            ["--calibration=mse", "--representative_choice=balanced", "--keep_float=a"],
+            Target.int8(calibration="mse", representative_choice="balanced", keep_float=("a",)),
+        ),
     ],
 )
 def test_targets_are_built(arguments, target):
@@ -104,6 +117,8 @@ def test_targets_are_built(arguments, target):
         (["--numerics=int4"], "numerics='int4'; expected .*int8"),
         (["--numerics=float32", "--input_type=int8"], "input_type='int8' with numerics='float32'"),
         (["--max_bytes=-1"], "max_bytes=-1"),
+        (["--exporter=litart"], "exporter='litart'; expected 'litert' is nearest"),
+        (["--keep_int8=stem"], r"keep_int8=\('stem',\) with numerics='int8'"),
     ],
 )
 def test_targets_that_cannot_be_are_refused(arguments, message):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfopt
 from tfopt.errors import ModelError, OutputExistsError
 from tfopt.keras_gate import clone, load_model, save_model, tf_keras, tfmot
 
@@ -116,6 +117,35 @@ def test_a_wrapped_model_is_brought_back(wrapped, suffix, tmp_path):
     assert_same(wrapped, again)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_a_wrapped_model_that_keras_itself_saved_is_read(wrapped, suffix, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    wrapped.save(path)
+    assert_same(wrapped, load_model(path))
+
+
+def test_a_model_in_training_that_keras_itself_saved_is_read_in_another_process(tmp_path):
+    kernel = small()
+    kernel.get_layer("conv").kernel.assign(np.round(kernel.get_layer("conv").kernel))
+    wrap = tfopt.QuantizationAware().wrap(kernel, steps_per_epoch=1, representative=IMAGES)
+    for name, model in {"wrapped": wrap.model, "stripped": wrap.strip()}.items():
+        for suffix in (".keras", ".h5"):
+            model.save(tmp_path / f"{name}{suffix}")
+        np.save(tmp_path / f"{name}.npy", model(IMAGES))
+    code = (
+        "import sys, numpy as np, tfopt, pathlib\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "x = np.load(folder / 'x.npy')\n"
+        "for path in sorted([*folder.glob('*.keras'), *folder.glob('*.h5')]):\n"
+        "    outputs = tfopt.load_model(path)(x)\n"
+        "    np.testing.assert_allclose(outputs, np.load(path.with_suffix('.npy')), atol=1e-6)\n"
+        "    print(path.name)\n"
+    )
+    np.save(tmp_path / "x.npy", IMAGES)
+    found = run_python(f"import sys; sys.argv = ['', {str(tmp_path)!r}]\n{code}")
+    assert found == ["stripped.h5", "stripped.keras", "wrapped.h5", "wrapped.keras"]
+
+
 def test_a_cluster_preserving_model_is_copied_and_not_stored(tmp_path):
     linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
     model = tfmot.clustering.keras.cluster_weights(small(), 4, linear)
@@ -127,6 +157,9 @@ def test_a_cluster_preserving_model_is_copied_and_not_stored(tmp_path):
     with pytest.raises(ModelError, match=r"'quant_conv' .* weights; expected \d+.*strip"):
         save_model(model, tmp_path / "model.keras")
     assert not list(tmp_path.iterdir())
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ModelError, match=r"'quant_conv' .* weights; expected \d+.*strip"):
+        load_model(tmp_path / "model.keras")
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +202,6 @@ def test_a_file_of_either_keras_is_read(files, name):
         ("only_weights.h5", r"which holds weights without a model; .*Fix: build the model, call"),
         ("only.weights.h5", r"which holds weights without a model; .*Fix: build the model, call"),
         (
-            "wrapped.keras",
-            r"wrapped.keras', which tf_keras .* cannot read.*Fix: write it with tfopt",
-        ),
-        (
             "lambda.keras",
             r"which Keras 3.* cannot read.*Fix: it holds a Python lambda; if you trust",
         ),
@@ -187,14 +216,12 @@ def test_what_cannot_be_read_is_refused(files, name, text):
     (folder / "empty").mkdir(exist_ok=True)
     for other in ("model.onnx", "model.tflite"):
         (folder / other).write_bytes(b"")
-    if name == "wrapped.keras":
-        tfmot.quantization.keras.quantize_model(small()).save(folder / name)
     if name == "lambda.keras":
         x = keras.Input((4,))
         keras.Model(x, keras.layers.Lambda(lambda t: t * 2.0)(x)).save(folder / name)
     with pytest.raises(ModelError, match=text) as caught:
         load_model(folder / name)
-    chained = ("cut", "garbage", "wrapped", "lambda")
+    chained = ("cut", "garbage", "lambda")
     assert (caught.value.__cause__ is not None) == name.startswith(chained)
 
 
@@ -238,6 +265,117 @@ def test_a_translated_model_converts_to_integers():
     from tfopt.tflite.inspect import inspect
 
     assert inspect(converter.convert()).integer_only
+
+
+def two_heads(home):
+    """Outputs called otherwise than their layers: one by the user, one after a nested model."""
+    x = home.Input((4,), name="x")
+    inner = home.Sequential([home.layers.Dense(2, name="dense")], name="inner")
+    model = home.Model(x, [inner(x), home.layers.Dense(3, name="head")(x)])
+    model.output_names = ["inner", "classes"]
+    return model
+
+
+@pytest.mark.parametrize("home", [keras, tf_keras])
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_outputs_keep_the_names_that_labels_go_by(home, suffix, tmp_path):
+    flat = load_model(two_heads(home))
+    save_model(clone(flat), tmp_path / f"model{suffix}")
+    again = load_model(tmp_path / f"model{suffix}")
+    for model in (flat, clone(flat), again):
+        assert model.output_names == ["inner", "classes"]
+    again.compile("adam", {"inner": "mse", "classes": "mae"})
+    again.fit(np.ones((4, 4)), {"inner": np.ones((4, 2)), "classes": np.ones((4, 3))}, verbose=0)
+
+
+@pytest.mark.parametrize("home", [keras, tf_keras])
+def test_outputs_in_dicts_are_named_by_the_way_to_them(home):
+    x = home.Input((4,))
+    boxes = [home.layers.Dense(size)(x) for size in (1, 2)]
+    flat = load_model(home.Model(x, {"score": x, "boxes": boxes}))
+    assert flat.output_names == ["boxes_0", "boxes_1", "score"]
+    assert [shape[1] for shape in flat.output_shape] == [1, 2, 4]
+
+
+class AddsLoss(layers.Layer):
+    def call(self, x):
+        self.add_loss(tf.reduce_mean(x))
+        return x
+
+
+class AddsLossToo(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.mean(x))
+        return x
+
+
+@pytest.mark.parametrize("kind", [AddsLoss, AddsLossToo])
+def test_losses_of_layers_are_kept(kind):
+    home = tf_keras if kind is AddsLoss else keras
+    x = home.Input((4,))
+    flat = load_model(home.Model(x, home.layers.Dense(2, kernel_regularizer="l2")(kind()(x))))
+    flat(np.full((3, 4), 5.0, np.float32))
+    penalty = 0.01 * np.sum(np.square(flat.get_weights()[0]))
+    np.testing.assert_allclose(sorted(flat.losses), sorted([penalty, 5.0]), rtol=1e-5)
+
+
+def test_a_loss_of_the_model_itself_is_warned_of():
+    model = small()
+    model.add_loss(tf.reduce_mean(model.get_layer("conv").output))
+    with pytest.warns(UserWarning, match=r"add_loss added to the model 'small' are left out"):
+        assert load_model(model).losses == []
+
+
+def test_strings_are_refused():
+    words = keras.layers.StringLookup(vocabulary=["a", "b"])
+    model = keras.Sequential([keras.Input((1,), dtype="string", name="words"), words])
+    with pytest.raises(ModelError, match=r"the input 'words' of strings; expected numbers"):
+        load_model(model)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return {"sum": self.dense(inputs["x"]) + inputs["y"]}
+
+
+def test_a_subclassed_models_inputs_keep_their_names():
+    model = Subclassed()
+    data = {"y": np.ones((2, 3), "float32"), "x": np.ones((2, 4), "float32")}
+    expected = model(data)["sum"]
+    flat = load_model(model)
+    assert (flat.input_names, flat.output_names) == (["x", "y"], ["sum"])
+    np.testing.assert_allclose(flat(data), expected, rtol=1e-6)
+
+
+@tf_keras.utils.register_keras_serializable("tests")
+class Stored(tf_keras.Model):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return tf.nn.relu(self.dense(x))
+
+    def get_config(self):
+        return {}
+
+
+def test_a_subclassed_model_is_read_from_its_file(tmp_path):
+    model, x = Stored(), np.ones((2, 4), "float32")
+    model(x)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_a_lambda_in_a_file_of_tf_keras_is_refused_with_the_way_out(tmp_path):
+    x = layers.Input((4,))
+    tf_keras.Model(x, layers.Lambda(lambda t: t * 2)(x)).save(tmp_path / "model.keras")
+    with pytest.raises(ModelError, match=r"tf_keras.models.load_model\(path, safe_mode=False\)"):
+        load_model(tmp_path / "model.keras")
 
 
 def test_a_plain_file_can_be_read_by_tf_keras_too(tmp_path):

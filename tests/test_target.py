@@ -13,6 +13,7 @@ from tfopt.target import Target, check_target
         (Target.int8(), ("int8", "int8"), True),
         (Target.int8(input_type="uint8", output_type="float32"), ("uint8", "float32"), True),
         (Target.int16x8(), ("int16", "int16"), True),
+        (Target.int4_weights(keep_int8=("a",), keep_int16=["b"]), ("int8", "int8"), True),
     ],
 )
 def test_defaults(target, io, integer_only):
@@ -32,6 +33,16 @@ def test_defaults(target, io, integer_only):
         ({"numerics": "int8", "max_bytes": -1}, "max_bytes=-1; expected a budget of at least 0"),
         ({"numerics": "int8", "max_accuracy_drop": "1 %"}, "max_accuracy_drop='1 %'"),
         ({"numerics": "int8", "representative_samples": 0}, "representative_samples=0"),
+        (
+            {"numerics": "int8", "keep_int8": ("a",)},
+            r"keep_int8=\('a',\) with numerics='int8'; expected layers to except from int4_weights",
+        ),
+        (
+            {"numerics": "int16x8", "keep_int16": ("a",)},
+            "expected layers to except from int8 or int4_weights.*Target.int8",
+        ),
+        ({"numerics": "float32", "keep_float": ("a",)}, "except from int8 or int16x8 or int4_weig"),
+        ({"numerics": "int8", "keep_int16": "a"}, r"expected a tuple.*keep_int16=\('a',\)"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

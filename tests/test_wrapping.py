@@ -7,7 +7,7 @@ import tensorflow as tf
 import tfopt
 from tfopt import facts
 from tfopt.errors import TechniqueError
-from tfopt.keras_gate import clone, tf_keras
+from tfopt.keras_gate import clone, tf_keras, tfmot
 from tfopt.testing import dense_net, residual_net, small_cnn
 from tfopt.wrapping import after_each_step
 
@@ -123,6 +123,44 @@ def test_what_cannot_be_touched_is_listed_with_the_reason(technique):
     assert "depthwise" in reasons["separable (depthwise_kernel)"]
     assert "custom layer" in reasons["custom"]
     assert reasons["flat"] == "has no kernel"
+
+
+class Gate(
+    layers.Layer, tfmot.sparsity.keras.PrunableLayer, tfmot.clustering.keras.ClusterableLayer
+):
+    """A custom layer that offers one of its weights, in the ways of TF-MOT."""
+
+    def build(self, shape):
+        self.gate = self.add_weight("gate", (shape[-1], 8))
+        self.kernel = self.add_weight("kernel", (shape[-1], 8))
+
+    def call(self, inputs):
+        return tf.tanh(inputs @ self.gate) * (inputs @ self.kernel)
+
+    def get_prunable_weights(self):
+        return [self.gate]
+
+    def get_clusterable_weights(self):
+        return [("gate", self.gate)]
+
+
+@techniques
+def test_a_custom_layer_offers_its_weights(technique, data):
+    image = layers.Input((8, 8, 1))
+    gated = Gate(name="gated")(layers.Flatten(name="flat")(image))
+    wrapped = technique.wrap(
+        tf_keras.Model(image, layers.Dense(10, activation="softmax", name="top")(gated)),
+        steps_per_epoch=4,
+    )
+    assert wrapped.selection.touched == ("gated", "top")
+    reasons = {skip.layer: skip.reason for skip in wrapped.selection.skipped}
+    assert reasons["gated (kernel)"] == f"not among the weights that {technique.protocol} returns"
+    wrapped.model.compile("adam", LOSS)
+    wrapped.model.fit(*data, verbose=0)
+    kernels = {kernel.kernel: kernel for kernel in facts.measure(wrapped.strip()).kernels[:2]}
+    gate, kernel = kernels["gate"], kernels["kernel"]
+    assert gate.sparsity >= 0.5 or gate.unique <= 4
+    assert kernel.sparsity == 0 and kernel.unique > 100
 
 
 @techniques

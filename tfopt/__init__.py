@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from tfopt.recipe import TECHNIQUES
 
 if TYPE_CHECKING:
+    from tfopt.conversion import convert as convert
     from tfopt.keras_gate import load_model as load_model
     from tfopt.keras_gate import save_model as save_model
     from tfopt.measure.cost import benchmark as benchmark
+    from tfopt.measure.layers import compare_layers as compare_layers
     from tfopt.measure.quality import evaluate as evaluate
     from tfopt.measure.calibration import compare_calibrations as compare_calibrations
     from tfopt.optimization import Result as Result
@@ -28,14 +30,15 @@ if TYPE_CHECKING:
     from tfopt.target import Target as Target
     from tfopt.task import Task as Task
     from tfopt.technique import Technique as Technique
+    from tfopt.techniques.channel_pruning import ChannelPruning as ChannelPruning
     from tfopt.techniques.correct_bias import CorrectBias as CorrectBias
     from tfopt.techniques.distillation import Distillation as Distillation
     from tfopt.techniques.equalize_channels import EqualizeChannels as EqualizeChannels
     from tfopt.techniques.low_rank import LowRank as LowRank
     from tfopt.techniques.magnitude_pruning import MagnitudePruning as MagnitudePruning
     from tfopt.techniques.quantization_aware import QuantizationAware as QuantizationAware
+    from tfopt.techniques.round_weights import RoundWeights as RoundWeights
     from tfopt.techniques.weight_clustering import WeightClustering as WeightClustering
-    from tfopt.tflite.convert import convert as convert
     from tfopt.tflite.inspect import inspect as inspect
 
 _HOMES = {
@@ -47,7 +50,8 @@ _HOMES = {
     "Technique": "tfopt.technique",
     "benchmark": "tfopt.measure.cost",
     "compare_calibrations": "tfopt.measure.calibration",
-    "convert": "tfopt.tflite.convert",
+    "compare_layers": "tfopt.measure.layers",
+    "convert": "tfopt.conversion",
     "evaluate": "tfopt.measure.quality",
     "inspect": "tfopt.tflite.inspect",
     "load_model": "tfopt.keras_gate",

@@ -62,6 +62,10 @@ class LostGainError(TechniqueError):
     """A step undid what an earlier step had gained, such as its sparsity."""
 
 
+class BudgetError(TfoptError, RuntimeError):
+    """Nothing that was found keeps a budget of the target."""
+
+
 class OutputError(TfoptError, OSError):
     """The output cannot be written where it was asked for."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfopt.keras2.protocols import CLUSTERABLE, PRUNABLE, declared
 from tfopt.keras_gate import tf_keras
 
 # The attributes in which Keras' layers keep what they multiply or look up. Biases, batch-norm
@@ -96,7 +97,8 @@ def kernels(layer: tf_keras.layers.Layer) -> dict[str, tf.Variable]:
     """Returns the kernels of a layer that are worth optimizing, whatever wraps or nests them.
 
     Seen through are TimeDistributed, Bidirectional, recurrent cells, MultiHeadAttention, custom
-    layers made of Keras layers, and TF-MOT's pruning, clustering and quantization wrappers.
+    layers made of Keras layers, and TF-MOT's pruning, clustering and quantization wrappers. A
+    custom layer may name its own, as TF-MOT's PrunableLayer and ClusterableLayer do.
 
     Args:
         layer: A built layer.
@@ -279,6 +281,9 @@ def _walk(
         if value is not None:
             replaced = [variable for variable in replaced if variable is not value]
             yield path + attribute, value
+    for protocol in (PRUNABLE, CLUSTERABLE):
+        for name, variable in declared(layer, protocol).items():
+            yield path + name, variable
     for name, part in _parts(layer):
         yield from _walk(part, f"{path}{name}.", replaced=replaced)
 

@@ -13,9 +13,10 @@ from typing import Any, get_args
 from absl import flags
 
 from tfopt.errors import SettingError
-from tfopt.target import Numerics, Target
+from tfopt.target import Calibration, Choice, Numerics, Target
 from tfopt.task import Task
 
+_KEEPING = ("keep_float", "keep_int16", "keep_int8")
 _FOLDER_STARTS = (".", "~", os.sep)
 
 
@@ -52,6 +53,12 @@ def define_target(values: flags.FlagValues) -> None:
     _string(values, "output_type", None, "likewise")
     _boolean(values, "allow_float_ops", "list floating-point ops as warnings")
     _integer(values, "representative_samples", 256, "to calibrate with")
+    _string(values, "representative_choice", "random", f"of them: {', '.join(get_args(Choice))}")
+    _string(values, "calibration", "min_max", ", ".join(get_args(Calibration)))
+    _string(values, "exporter", "tflite", "tflite, or litert (the LiteRT Quantizer)")
+    _list(values, "keep_float", "layers that compute in floating point: --keep_float=a,b")
+    _list(values, "keep_int16", "layers with 16-bit activations")
+    _list(values, "keep_int8", "layers with 8-bit weights, with --numerics=int4_weights")
 
 
 def define_budgets(values: flags.FlagValues) -> None:
@@ -127,7 +134,11 @@ def target_from_flags(values: flags.FlagValues = flags.FLAGS) -> Target:
     given |= {
         "allow_float_ops": values.allow_float_ops,
         "representative_samples": values.representative_samples,
+        "representative_choice": values.representative_choice,
+        "calibration": values.calibration,
+        "exporter": values.exporter,
     }
+    given |= {name: tuple(values[name].value) for name in _KEEPING}
     if values.numerics not in get_args(Numerics):
         return Target(numerics=values.numerics)  # which says what is wrong
     return getattr(Target, values.numerics)(**given)
@@ -224,6 +235,10 @@ def _integer(values: flags.FlagValues, name: str, default: int | None, text: str
 
 def _float(values: flags.FlagValues, name: str, default: float | None, text: str) -> None:
     flags.DEFINE_float(name, default, text, flag_values=values)
+
+
+def _list(values: flags.FlagValues, name: str, text: str) -> None:
+    flags.DEFINE_list(name, [], text, flag_values=values)
 
 
 def _boolean(values: flags.FlagValues, name: str, text: str) -> None:

@@ -6,7 +6,9 @@ module takes both from here: `from tfopt.keras_gate import tf_keras, tfmot`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ import tf_keras
 from tfopt.errors import ModelError
 from tfopt.keras2 import files as model_files
 from tfopt.keras2 import flatten, stack
+from tfopt.keras2.rules import Rule, Rules
 
 if TYPE_CHECKING:
     import keras
@@ -33,6 +36,8 @@ def __getattr__(name: str) -> Any:
 
 def load_model(
     model: str | os.PathLike[str] | keras.Model | tf_keras.Model,
+    *,
+    rules: Mapping[type | str, Rule] | None = None,
 ) -> tf_keras.Model:
     """Returns any Keras model as a tf_keras functional one, which is what tfopt works on.
 
@@ -46,13 +51,18 @@ def load_model(
         model: A `.keras` or `.h5` file that Keras 3 or tf_keras wrote, a SavedModel directory that
             tf_keras wrote, a Keras 3 model or a tf_keras model; Sequential, functional, or
             subclassed if its `call` can be traced into layers.
+        rules: What stands for layers of your own, which techniques would leave alone: by class,
+            class name or layer name, a function `rule(layer, *inputs, **arguments)` that calls
+            tf_keras layers on the symbolic inputs, hands the weights over and returns the result.
+            It is shown to compute what the layer does, on random inputs.
 
     Returns:
         A built, uncompiled model that computes in 32-bit floating point.
 
     Raises:
         ModelError: There is no such file, it holds no model that can be read, the model cannot be
-            traced, or a layer cannot be translated.
+            traced, a layer cannot be translated, or a rule computes something else.
+        SettingError: There is a rule for a layer that the model does not have.
 
     Example:
         >>> import keras
@@ -62,14 +72,31 @@ def load_model(
         ['x', 'inner_dense']
     """
     given: Any = model
+    ruled = Rules(rules)
     if isinstance(given, str | os.PathLike):
-        given = model_files.read(Path(given))
+        with _known(ruled.classes):
+            given = model_files.read(Path(given))
     if isinstance(given, tf_keras.Model):
-        return flatten.flatten(given)
-    return _from_keras3(given)
+        flat = flatten.flatten(given, ruled)
+    else:
+        flat = _from_keras3(given, ruled)
+    ruled.check_used()
+    return flat
 
 
-def _from_keras3(model: Any) -> tf_keras.Model:
+@contextlib.contextmanager
+def _known(classes: dict[str, type]) -> Iterator[None]:
+    """Lets both Keras find the user's classes by name when they read a file."""
+    if not classes:
+        yield
+        return
+    import keras
+
+    with tf_keras.utils.custom_object_scope(classes), keras.saving.custom_object_scope(classes):
+        yield
+
+
+def _from_keras3(model: Any, rules: Rules) -> tf_keras.Model:
     import keras
 
     from tfopt.keras3 import proof, translation
@@ -80,7 +107,7 @@ def _from_keras3(model: Any) -> tf_keras.Model:
             expected="a path, a Keras 3 model or a tf_keras model",
             fix="pass the model itself, or the path of the file it was saved to",
         )
-    translated = translation.translate_model(model)
+    translated = translation.translate_model(model, rules)
     proof.prove(model, translated)
     return translated.model
 

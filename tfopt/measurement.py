@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tfopt.measure.cost import Latency, benchmark_interleaved
 from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality, agreement, evaluate
-from tfopt.report import Budget, Report, Score, Step
+from tfopt.report import Budget, LayerSensitivity, Report, Score, Step, Trial
 from tfopt.target import Target
 from tfopt.technique import Selection
 from tfopt.tflite.convert import FloatOpsWarning, convert
@@ -55,6 +55,11 @@ class Measurements:
         """The `.tflite` of each step."""
         return [row.tflite for row in self._rows]
 
+    @property
+    def baseline(self) -> Quality:
+        """The metric of the first row."""
+        return self._rows[0].quality
+
     def add(
         self,
         name: str,
@@ -65,12 +70,30 @@ class Measurements:
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
         tflite, told = _converted(model, self._task, target)
+        self.add_file(name, tflite, target, selection, settings, told)
+
+    def add_file(
+        self,
+        name: str,
+        tflite: bytes,
+        target: Target,
+        selection: Selection = _NOTHING,
+        settings: str = "",
+        told: tuple[str, ...] = (),
+    ) -> None:
+        """Adds a row for a file that is made already."""
         quality = evaluate(tflite, task=self._task, split="validation")
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
         self._rows.append(_Row(name, tflite, target, quality, seconds, selection, settings, told))
 
-    def report(self, target: Target) -> Report:
+    def report(
+        self,
+        target: Target,
+        *,
+        trials: tuple[Trial, ...] = (),
+        sensitivity: tuple[LayerSensitivity, ...] = (),
+    ) -> Report:
         """Measures latencies and the test set, and judges the budgets."""
         latencies = benchmark_interleaved(self.files)
         tests = {}
@@ -89,6 +112,8 @@ class Measurements:
             steps=steps,
             budgets=_budgets(target, steps, higher_is_better),
             environment=environment(),
+            trials=trials,
+            sensitivity=sensitivity,
         )
 
     def _step(self, row: _Row, latency: Latency, test: Score | None) -> Step:

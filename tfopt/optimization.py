@@ -15,9 +15,10 @@ from tfopt.errors import LostGainError, SettingError
 from tfopt.files import write_directory
 from tfopt.keras_gate import load_model, save_model
 from tfopt.measurement import Measurements, environment
+from tfopt.post_training.choice import can_refine, refine
 from tfopt.recipe import FILE_NAME as RECIPE_FILE
 from tfopt.recipe import Recipe
-from tfopt.report import Report
+from tfopt.report import LayerSensitivity, Report, Trial
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
 from tfopt.technique import Selection, Technique, check_order
@@ -82,7 +83,9 @@ def optimize(
     """Applies techniques in order, converts, and measures after every step in the interpreter.
 
     The rows of the report are the float32 baseline, the baseline as the target's file (unless the
-    target is float32: what conversion alone does), and each technique's file for the target.
+    target is float32: what conversion alone does), and each technique's file for the target. At
+    the end, unless the last technique trained for the numbers of the file, post-training techniques
+    are tried; if one makes a better file on the validation data, that is the last row.
 
     Args:
         model: A path, a Keras 3 model or a tf_keras model. It is left as it was.
@@ -130,7 +133,14 @@ def optimize(
         current, selection = _apply(technique, current, task)
         steps.add(technique.name, current, target, selection, technique.settings)
 
-    report = steps.report(target)
+    trials: tuple[Trial, ...] = ()
+    sensitivity: tuple[LayerSensitivity, ...] = ()
+    if can_refine(current, target):
+        refined = refine(current, task=task, target=target, baseline=steps.baseline)
+        current, trials, sensitivity = refined.model, refined.trials, refined.sensitivity
+        if refined.is_changed:
+            steps.add_file("post-training", refined.tflite, refined.target, settings=refined.name)
+    report = steps.report(target, trials=trials, sensitivity=sensitivity)
     tflite = steps.files[-1]
     recipe = Recipe(
         techniques=tuple(techniques),

@@ -17,11 +17,13 @@ from tfopt.technique import Technique
 
 # The one table of names to classes: a new technique is a file and a line here.
 TECHNIQUES: Mapping[str, str] = {
+    "ChannelPruning": "tfopt.techniques.channel_pruning",
     "LowRank": "tfopt.techniques.low_rank",
     "Distillation": "tfopt.techniques.distillation",
     "MagnitudePruning": "tfopt.techniques.magnitude_pruning",
     "EqualizeChannels": "tfopt.techniques.equalize_channels",
     "WeightClustering": "tfopt.techniques.weight_clustering",
+    "RoundWeights": "tfopt.techniques.round_weights",
     "QuantizationAware": "tfopt.techniques.quantization_aware",
     "CorrectBias": "tfopt.techniques.correct_bias",
 }

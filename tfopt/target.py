@@ -21,7 +21,13 @@ _IO_TYPES: dict[str, tuple[str, ...]] = {
     "int16x8": ("int16", "float32"),
     "int4_weights": ("int8", "uint8", "float32"),
 }
-_INTEGER_ONLY = ("int8", "int16x8", "int4_weights")
+_INTEGER_ONLY: tuple[Numerics, ...] = ("int8", "int16x8", "int4_weights")
+# Which layers can be excepted from what.
+_KEEPING: dict[str, tuple[Numerics, ...]] = {
+    "keep_float": _INTEGER_ONLY,
+    "keep_int16": ("int8", "int4_weights"),
+    "keep_int8": ("int4_weights",),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,11 @@ class Target:
         exporter: What writes the file: TensorFlow's converter (`tflite`), or that together with
             the LiteRT Quantizer (`litert`), an extra package.
         keep_float: Names of Keras layers that compute in floating point in an integer file.
-        keep_int16: Names of Keras layers that compute with 16-bit activations in an int8 file.
+        keep_int16: Names of Keras layers that compute with 16-bit activations in an int8 file. One
+            between 8-bit neighbours still reads and is read in 8 bits: name chains of layers. Runs
+            on LiteRT's interpreter; TensorFlow's own has no op from 8 to 16 bits.
+        keep_int8: Names of Keras layers that keep 8-bit weights in a file of 4-bit ones.
+        refine: Try post-training techniques, and take what measures best on the validation data.
         max_accuracy_drop: Largest loss of the metric against the baseline, in the metric's units
             (0.01 is one point of accuracy).
         max_bytes: Largest file, in bytes.
@@ -72,6 +82,8 @@ class Target:
     exporter: Exporter = "tflite"
     keep_float: tuple[str, ...] = ()
     keep_int16: tuple[str, ...] = ()
+    keep_int8: tuple[str, ...] = ()
+    refine: bool = True
     max_accuracy_drop: float | None = None
     max_bytes: int | None = None
     max_latency_ms: float | None = None
@@ -91,7 +103,7 @@ class Target:
                     expected=nearest(str(getattr(self, field)), get_args(choice)),
                     fix=f"leave {field} out for the default",
                 )
-        for field in ("keep_float", "keep_int16"):
+        for field in _KEEPING:
             self._check_layers(field)
         for field in ("input_type", "output_type"):
             if getattr(self, field) not in _IO_TYPES[self.numerics]:
@@ -126,13 +138,11 @@ class Target:
                 expected="a tuple of names of Keras layers",
                 fix=f"write {field}=({names!r},)",
             )
-        mixes = self.integer_only if field == "keep_float" else self.numerics == "int8"
-        if names and not mixes:
+        if names and self.numerics not in _KEEPING[field]:
             raise SettingError(
                 received=f"{field}={names!r} with numerics={self.numerics!r}",
-                expected="layers to except from "
-                + ("integer numerics" if field == "keep_float" else "int8"),
-                fix=f"leave {field} out, or use Target.int8()",
+                expected=f"layers to except from {' or '.join(_KEEPING[field])}",
+                fix=f"leave {field} out, or use Target.{_KEEPING[field][0]}()",
             )
 
     @classmethod

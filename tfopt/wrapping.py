@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt import facts, training
 from tfopt.errors import SettingError, TechniqueError
+from tfopt.keras2.protocols import declared
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.selection import select
 from tfopt.teaching import Teaching
@@ -188,8 +189,11 @@ class KernelTechnique(FineTuned, abc.ABC):
     """A fine-tuned technique that changes the values of kernels, in whatever layer they are.
 
     A layer with several kernels is touched if one of them is, and each other one is listed as
-    skipped, by `name` of `Kernel`.
+    skipped, by `name` of `Kernel`. Of a custom layer, only the kernels that it offers are.
     """
+
+    protocol: ClassVar[str] = ""
+    """The method by which a custom layer offers its weights to the technique."""
 
     @abc.abstractmethod
     def reason_to_skip(self, kernel: Kernel) -> str | None:
@@ -240,7 +244,7 @@ class KernelTechnique(FineTuned, abc.ABC):
     def _sorted_kernels(self, layer: tf_keras.layers.Layer) -> tuple[list[Kernel], list[Skipped]]:
         """The kernels of a layer to change, and why not the others (or the layer without any)."""
         kind = type(layer).__name__
-        reason = _reason_to_skip_layer(layer)
+        reason = self._reason_to_skip_layer(layer)
         if reason is not None:
             return [], [Skipped(layer.name, kind, reason)]
         chosen, left_out = [], []
@@ -248,26 +252,33 @@ class KernelTechnique(FineTuned, abc.ABC):
         for key, variable in facts.kernels(layer).items():
             kernel = Kernel(layer, key, variable)
             reason = self.reason_to_skip(kernel) if key in trainable else _FROZEN
+            if _is_custom(layer) and key not in declared(layer, self.protocol):
+                reason = f"not among the weights that {self.protocol} returns"
             if reason is None:
                 chosen.append(kernel)
             else:
                 left_out.append(Skipped(kernel.name, kind, reason))
         return chosen, left_out
 
+    def _reason_to_skip_layer(self, layer: tf_keras.layers.Layer) -> str | None:
+        """Why no technique that changes kernels may touch a layer, None if it may."""
+        if layer.weights and _is_custom(layer) and not declared(layer, self.protocol):
+            way = f", or it a method {self.protocol}" if self.protocol else ""
+            return (
+                "a custom layer: tfopt does not know how it uses its weights (give load_model "
+                f"a rule for it{way})"
+            )
+        if not facts.kernels(layer):
+            return "has no kernel"
+        return None if facts.trainable_kernels(layer) else _FROZEN
+
     def named_in_only(self, layer: tf_keras.layers.Layer) -> bool:
         """Whether the user asked for this very layer or its class."""
         return bool({layer.name, type(layer).__name__} & set(self.only or ()))
 
 
-def _reason_to_skip_layer(layer: tf_keras.layers.Layer) -> str | None:
-    """Why no technique that changes kernels may touch a layer, None if it may."""
-    if not facts.kernels(layer):
-        return "has no kernel"
-    if not type(layer).__module__.startswith("tf_keras."):
-        return "a custom layer: tfopt does not know how it uses its weights"
-    if not facts.trainable_kernels(layer):
-        return _FROZEN
-    return None
+def _is_custom(layer: tf_keras.layers.Layer) -> bool:
+    return not type(layer).__module__.startswith("tf_keras.")
 
 
 def refuse_fake_quantized(model: tf_keras.Model, technique: str) -> None:

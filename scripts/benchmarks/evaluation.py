@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import tfopt
-from benchmarks import BenchmarkReport, by_hand
+from benchmarks import BenchmarkReport, Settings, by_hand
 from tfopt.tflite.parallel import available_cores
 
 ONE_BY_ONE = "one by one"
@@ -48,20 +48,15 @@ class Net:
     goal: Goal
 
 
-def run(*, rounds: int, smoke: bool) -> BenchmarkReport:
-    """Measures every net with every way, in turns.
-
-    Args:
-        rounds: How often.
-        smoke: Only the tiny nets, on a few images, once.
-    """
+def run(settings: Settings) -> BenchmarkReport:
+    """Measures every net with every way, in turns; a smoke run only the tiny nets, once."""
     sections, missed = [f"Load average before the start: {_load()}."], []
     # Made in a process of its own: what is measured here loads no TensorFlow, as for any user, and
     # can be forked.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        nets = pool.apply(_nets, (smoke,))
+        nets = pool.apply(_nets, (settings.smoke,))
     for net in nets:
-        seconds = _measure(net, 1 if smoke else rounds)
+        seconds = _measure(net, 1 if settings.smoke else settings.rounds)
         sections.append(_table(net, seconds))
         missed += _missed(net, seconds)
     return BenchmarkReport("\n\n".join(sections), tuple(missed))

@@ -195,6 +195,15 @@ class Doubling(layers.Layer):
         return inputs * 2.0
 
 
+class OwnCell(layers.Layer):
+    """A cell of the user's."""
+
+    state_size = output_size = 2
+
+    def call(self, x, states):
+        return x + states[0], [x]
+
+
 def called(layer, shape=(8, 8, 3)):
     layer(layers.Input(shape))
     return layer
@@ -210,12 +219,11 @@ def called(layer, shape=(8, 8, 3)):
          "(its ranges are left to the converter's calibration)"),
         (called(tf_keras.Sequential([layers.Dense(2)])),
          "a model inside the model: load_model would dissolve it into its layers"),
-        (called(layers.Conv3D(2, 1), (4, 4, 4, 2)),
-         "TensorFlow Lite has no 8-bit operation for it"),
-        (called(layers.GRU(2), (4, 2)), "recurrent: the file rounds in each of its steps "
+        (called(layers.Conv3D(2, 1), (4, 4, 4, 2)), None),
+        (called(layers.GRU(2), (4, 2)), None),
+        (called(layers.Bidirectional(layers.LSTM(2)), (4, 2)), None),
+        (called(layers.RNN(OwnCell()), (4, 2)), "recurrent, with a cell tfopt does not know "
          "(its ranges are left to the converter's calibration)"),
-        (called(layers.Bidirectional(layers.LSTM(2)), (4, 2)), "recurrent: the file rounds in each "
-         "of its steps (its ranges are left to the converter's calibration)"),
         (called(layers.Lambda(lambda x: (x, x))), "has several outputs, which may have to share "
          "one range (its ranges are left to the converter's calibration)"),
         (called(layers.Lambda(lambda x: tf.argmax(x, -1))), "its output is not floating-point"),

@@ -297,13 +297,13 @@ def test_a_fake_quantized_model_is_refused(trained):
 
 
 def test_a_model_without_a_layer_to_touch_is_refused():
-    x = layers.Input((4, 4, 4, 2), name="x")
-    model = tf_keras.Model(x, layers.Conv3D(2, 1, name="conv")(x), name="volume")
+    x = layers.Input((4, 2), name="x")
+    model = tf_keras.Model(x, layers.Lambda(lambda t: tf.argmax(t, 1), name="largest")(x), name="m")
     with pytest.raises(TechniqueError) as error:
         QuantizationAware().select(model)
     assert str(error.value) == (
-        "Received model 'volume', of which QuantizationAware can touch no layer (conv: TensorFlow "
-        "Lite has no 8-bit operation for it); expected at least one layer that can be "
+        "Received model 'm', of which QuantizationAware can touch no layer (largest: its output is "
+        "not floating-point); expected at least one layer that can be "
         "fake-quantized. Fix: correct only and skip, or convert the model without this step."
     )
 

@@ -12,6 +12,7 @@ from tfopt.data.arrays import (
     length,
     select,
 )
+from tfopt.data.choosing import balanced_positions, spread_positions
 from tfopt.data.splits import ArraySplit, DatasetSplit, Split, sample_positions
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DatasetSplit",
     "Split",
     "as_arrays",
+    "balanced_positions",
     "check_finite",
     "columns",
     "concatenate",
@@ -29,4 +31,5 @@ __all__ = [
     "length",
     "sample_positions",
     "select",
+    "spread_positions",
 ]

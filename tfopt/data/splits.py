@@ -51,15 +51,22 @@ class Split(abc.ABC):
             count: How many; all, if the split has fewer.
             seed: The same seed gives the same samples.
         """
-        wanted = sample_positions(self.size, count, seed)
+        return self.take(sample_positions(self.size, count, seed))
+
+    def take(self, positions: np.ndarray) -> Arrays:
+        """Returns the inputs of the samples at some positions.
+
+        Args:
+            positions: Which samples, ascending, at least one.
+        """
         parts, start = [], 0
         for x, _ in self.batches(_FINGERPRINT_BATCH):
             stop = start + length(x)
-            here = wanted[(wanted >= start) & (wanted < stop)]
+            here = positions[(positions >= start) & (positions < stop)]
             if len(here):
                 parts.append(select(x, here - start))
             start = stop
-            if start > wanted[-1]:
+            if start > positions[-1]:
                 break
         return concatenate(parts)
 
@@ -130,9 +137,9 @@ class ArraySplit(Split):
             index = slice(start, start + batch_size)
             yield select(self.x, index), select(self.y, index)
 
-    def sample(self, count: int, seed: int) -> Arrays:
-        """Returns the inputs of random samples, without replacement, in the split's order."""
-        return select(self.x, sample_positions(self.size, count, seed))
+    def take(self, positions: np.ndarray) -> Arrays:
+        """Returns the inputs of the samples at some positions."""
+        return select(self.x, positions)
 
 
 class DatasetSplit(Split):
@@ -155,22 +162,23 @@ class DatasetSplit(Split):
                 fix="check the filter and the files behind it",
             )
         self.dataset, self._size, self._name = dataset, size, name
-        self._sampled: tuple[tuple[int, int], Arrays] | None = None
+        self._taken: tuple[bytes, Arrays] | None = None
 
     @property
     def size(self) -> int:
         """The number of samples."""
         return self._size
 
-    def sample(self, count: int, seed: int) -> Arrays:
-        """Returns the inputs of random samples, without replacement, in the split's order.
+    def take(self, positions: np.ndarray) -> Arrays:
+        """Returns the inputs of the samples at some positions.
 
         The last ones are kept: finding them takes a pass over the data, and each conversion asks
         for the same.
         """
-        if self._sampled is None or self._sampled[0] != (count, seed):
-            self._sampled = (count, seed), super().sample(count, seed)
-        return self._sampled[1]
+        key = positions.tobytes()
+        if self._taken is None or self._taken[0] != key:
+            self._taken = key, super().take(positions)
+        return self._taken[1]
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yields (inputs, outputs) in order.

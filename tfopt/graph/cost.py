@@ -61,4 +61,3 @@ def model_cost(model: tf_keras.Model) -> Cost:
     calls = [(node.layer, call_cost(node)) for node in nodes(model)]
     weights = {id(layer): cost.weights for layer, cost in calls}
     return Cost(sum(cost.macs for _, cost in calls), sum(weights.values()))
-

@@ -20,6 +20,8 @@ from tfopt.keras2.stack import every_scope, quiet
 
 # Inside the .keras file, or the SavedModel directory, of a model that tf_keras could not restore.
 BUNDLE = "tfopt_model.h5"
+# Inside the .keras file of any other model: what tf_keras does not store.
+_NOTES = "tfopt.json"
 _EXPECTED = "a .keras or .h5 file, or the directory of a SavedModel that tf_keras wrote"
 
 
@@ -87,6 +89,8 @@ def _write_keras(model: Any, path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / "model.keras"
             model.save(whole, save_format="keras")
+            with zipfile.ZipFile(whole, "a") as archive:
+                archive.writestr(_NOTES, json.dumps({"output_names": list(model.output_names)}))
             write_file(path, whole.read_bytes())
         return
     stream = io.BytesIO()
@@ -116,14 +120,15 @@ def _keras(path: Path) -> Any:
                     return wrapped.read(file)
             version = json.loads(archive.read("metadata.json"))["keras_version"]
             is_wrapped = wrapped.is_wrapped(archive.read("config.json").decode())
+            notes = json.loads(archive.read(_NOTES)) if _NOTES in archive.namelist() else {}
     except ModelError:
         raise
     except Exception as error:
         raise _corrupt(path, "a .keras file (a zip archive with metadata.json)", error) from error
     if version.startswith("3."):
         return _with_keras3(path)
-    fix = "write it with tfopt.save_model, or as .h5: tf_keras cannot read this from a .keras file"
-    return _with_tf_keras(path, fix if is_wrapped else _CUSTOM)
+    model = (_wrapped_keras if is_wrapped else _with_tf_keras)(path)
+    return wrapped.with_output_names(model, notes.get("output_names", []))
 
 
 def _h5(path: Path) -> Any:
@@ -134,11 +139,14 @@ def _h5(path: Path) -> Any:
             version = _text(file.attrs.get("keras_version", "2"))
             if wrapped.is_wrapped(_text(file.attrs["model_config"])):
                 return wrapped.read(file)
+            names = wrapped.output_names(file)
     except ModelError:
         raise
     except Exception as error:
         raise _corrupt(path, "an HDF5 file that Keras wrote", error) from error
-    return _with_keras3(path) if version.startswith("3") else _with_tf_keras(path, _CUSTOM)
+    if version.startswith("3"):
+        return _with_keras3(path)
+    return wrapped.with_output_names(_with_tf_keras(path), names)
 
 
 def _saved_model(path: Path) -> Any:
@@ -159,7 +167,7 @@ def _saved_model(path: Path) -> Any:
             fix="save the Keras model itself with model.save('model.keras'); model.export and "
             "tf.saved_model.save keep only the computation",
         )
-    return _with_tf_keras(path, _CUSTOM)
+    return _with_tf_keras(path)
 
 
 def _h5_bundle(path: Path) -> Any:
@@ -178,11 +186,23 @@ _CUSTOM = (
 )
 
 
-def _with_tf_keras(path: Path, fix: str) -> Any:
+def _with_tf_keras(path: Path) -> Any:
     try:
         with every_scope(), quiet():
-            return tf_keras.models.load_model(path, compile=False)
+            return wrapped.recovered(tf_keras.models.load_model(path, compile=False))
     except Exception as error:
+        fix = _fix(path, error, "tf_keras.models")
+        raise _unreadable(path, f"tf_keras {tf_keras.__version__}", fix, error) from error
+
+
+def _wrapped_keras(path: Path) -> Any:
+    try:
+        with quiet():
+            return wrapped.read_keras(path)
+    except ModelError:
+        raise
+    except Exception as error:
+        fix = "write it with tfopt.save_model, or as .h5"
         raise _unreadable(path, f"tf_keras {tf_keras.__version__}", fix, error) from error
 
 
@@ -192,13 +212,20 @@ def _with_keras3(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:
-        fix = _CUSTOM
-        if "safe_mode" in str(error):
-            fix = (
-                "it holds a Python lambda; if you trust it, pass the object that "
-                "keras.saving.load_model(path, safe_mode=False) returns"
-            )
+        fix = _fix(path, error, "keras.saving")
         raise _unreadable(path, f"Keras {keras.__version__}", fix, error) from error
+
+
+def _fix(path: Path, error: Exception, home: str) -> str:
+    """The way out of what a Keras says to a file."""
+    if "safe_mode" in str(error):
+        return (
+            "it holds a Python lambda; if you trust it, pass the object that "
+            f"{home}.load_model(path, safe_mode=False) returns"
+        )
+    if home == "keras.saving" and path.suffix != ".keras":
+        return f"save the model as .keras, since Keras 3 stores less in an .h5 file; or {_CUSTOM}"
+    return _CUSTOM
 
 
 def _unreadable(path: Path, by: str, fix: str, error: Exception) -> ModelError:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
 from tfopt.errors import ModelError
-from tfopt.keras2.copying import copy_layer, copy_state
+from tfopt.keras2.copying import copy_layer, copy_state, first_line
 from tfopt.keras2.graph import Graph, example_inputs, recorded, traced
 from tfopt.keras2.names import Names
+from tfopt.keras2.rules import Rules
 from tfopt.keras2.stack import every_scope
+
+
+class LossWarning(UserWarning):
+    """A loss that a model carries is left out."""
+
 
 Copies = dict[int, tuple[Any, Any]]
 """A layer and its copy, by the layer's id."""
 
 
-def flatten(model: Any) -> Any:
+def flatten(model: Any, rules: Rules | None = None) -> Any:
     """Returns a new functional model without nesting that computes what `model` does.
 
     Nested models are dissolved into their layers (`conv` of `backbone` becomes `backbone_conv`),
@@ -26,15 +34,21 @@ def flatten(model: Any) -> Any:
 
     Args:
         model: A tf_keras model, Sequential, functional or subclassed. It is left as it was.
+        rules: What stands for some of its layers.
 
     Raises:
         ModelError: The model cannot be traced, or a layer cannot be rebuilt.
     """
+    _warn_of_losses(model)
     graph = recorded(model) or traced(model, example_inputs(model))
-    builder = _Builder(graph, inline=True, copies={})
+    names = Names([*graph.input_names, *(node.layer.name for node in graph.nodes)])
+    builder = _Builder(graph, inline=True, copies={}, names=names, rules=rules)
     inputs, outputs = builder.build(model)
-    outputs = name_outputs(outputs, graph.outputs, builder.names)
-    return tf_keras.Model(single(inputs), single(outputs), name=model.name)
+    outputs = name_outputs(outputs, graph.outputs, names)
+    flat = tf_keras.Model(single(inputs), single(outputs), name=model.name)
+    if not isinstance(graph.outputs, dict):
+        keep_output_names(model, flat)
+    return flat
 
 
 def copy(model: Any) -> Any:
@@ -62,12 +76,32 @@ def _recorded(model: Any) -> Graph:
 
 def _copy_of(model: Any, graph: Graph, copies: Copies) -> Any:
     """The copy, made of layers that were copied already where there are some."""
-    inputs, outputs = _Builder(graph, inline=False, copies=copies).build(model)
-    return tf_keras.Model(
+    names = Names([*graph.input_names, *(node.layer.name for node in graph.nodes)])
+    inputs, outputs = _Builder(graph, inline=False, copies=copies, names=names).build(model)
+    copied = tf_keras.Model(
         tf.nest.pack_sequence_as(graph.inputs, inputs),
         tf.nest.pack_sequence_as(graph.outputs, outputs),
         name=model.name,
     )
+    keep_output_names(model, copied)
+    return copied
+
+
+def inline(model: Any, tensors: list[Any], names: Names, path: list[str], copies: Copies) -> Any:
+    """Calls copies of a functional model's layers on tensors of another model.
+
+    Args:
+        model: The model to repeat.
+        tensors: What its inputs stand for.
+        names: The other model's layer names.
+        path: What the names of the copies begin with.
+        copies: Those made so far, which are called again.
+
+    Returns:
+        The outputs, flat.
+    """
+    builder = _Builder(_recorded(model), inline=True, copies=copies, names=names)
+    return builder.repeat(tensors, path)
 
 
 def single(tensors: list[Any]) -> Any:
@@ -78,19 +112,56 @@ def single(tensors: list[Any]) -> Any:
 def name_outputs(tensors: list[Any], structure: Any, names: Names) -> list[Any]:
     """Makes the keys of a dict of outputs the names of the flat model's output layers.
 
+    What is nested deeper is named by the way to it: `boxes_0` is the first of the list `boxes`.
+
     Args:
         tensors: The outputs, flat.
         structure: The outputs as the user's model nests them.
         names: The flat model's names.
     """
-    if not isinstance(structure, dict) or len(structure) != len(tensors):
+    if not isinstance(structure, dict):
         return tensors
     return [
         tensor
         if tensor._keras_history.layer.name == key
         else tf_keras.layers.Activation("linear", name=names.take(key))(tensor)
-        for key, tensor in zip(sorted(structure), tensors, strict=True)
+        for key, tensor in zip(_ways(structure), tensors, strict=True)
     ]
+
+
+def _warn_of_losses(model: Any) -> None:
+    """Says so where losses were added to a model: they hang on no layer that could be kept."""
+    if any(type(layer).__name__ == "AddLoss" for layer in model._flatten_layers()):
+        warnings.warn(
+            f"The losses that add_loss added to the model {model.name!r} are left out: fine-tuning "
+            "trains with the task's loss, and those of layers (regularizers, add_loss in call).",
+            LossWarning,
+            stacklevel=4,
+        )
+
+
+def _ways(structure: Any, way: str = "") -> Iterator[str]:
+    """The keys and positions that lead to each tensor of a structure, joined, in flat order."""
+    if not isinstance(structure, (dict, list, tuple)):
+        yield way
+        return
+    keys = sorted(structure) if isinstance(structure, dict) else range(len(structure))
+    for key in keys:
+        yield from _ways(structure[key], f"{way}_{key}" if way else str(key))
+
+
+def keep_output_names(model: Any, copied: Any) -> None:
+    """Gives a copy the names that the labels and losses of a model's outputs go by.
+
+    They may be others than those of the layers: set by the user, or a nested model's.
+
+    Args:
+        model: A Keras 3 or tf_keras model.
+        copied: A tf_keras model with the same outputs in the same order.
+    """
+    names = list(getattr(model, "output_names", None) or ())
+    if len(names) == len(set(names)) == len(copied.outputs):
+        copied.output_names = names
 
 
 class _Builder:
@@ -100,13 +171,24 @@ class _Builder:
         graph: The graph of the model at the top.
         inline: Whether to flatten, or to copy as it is.
         copies: The copies made so far, which nested models may share.
+        names: The names of the new model.
+        rules: What stands for some of the layers.
     """
 
-    def __init__(self, graph: Graph, *, inline: bool, copies: Copies) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        inline: bool,
+        copies: Copies,
+        names: Names,
+        rules: Rules | None = None,
+    ) -> None:
         self._graph = graph
         self._inline = inline
         self._copies = copies
-        self.names = Names([*graph.input_names, *(node.layer.name for node in graph.nodes)])
+        self._names = names
+        self._rules = rules or Rules()
 
     def build(self, model: Any) -> tuple[list[Any], list[Any]]:
         """Returns the new inputs and outputs, flat, the copies holding the weights."""
@@ -114,11 +196,16 @@ class _Builder:
         tensors = tf.nest.flatten(graph.inputs)
         with every_scope(model):
             inputs = [self._input(*pair) for pair in zip(tensors, graph.input_names, strict=True)]
-            outputs = self._run(graph, inputs, [])
-            for layer, new in self._copies.values():
-                if not isinstance(layer, tf_keras.Model):  # `copy` has filled those
-                    copy_state(layer, new)
+            outputs = self.repeat(inputs, [])
         return inputs, outputs
+
+    def repeat(self, inputs: list[Any], path: list[str]) -> list[Any]:
+        """Returns the outputs, flat, the copies holding the weights."""
+        outputs = self._run(self._graph, inputs, path)
+        for layer, new in self._copies.values():
+            if not isinstance(layer, tf_keras.Model):  # `copy` has filled those
+                copy_state(layer, new)
+        return outputs
 
     def _input(self, tensor: Any, name: str) -> Any:
         half = self._inline and tensor.dtype in (tf.float16, tf.bfloat16)
@@ -129,7 +216,7 @@ class _Builder:
             dtype=tf.float32 if half else tensor.dtype,
             sparse=isinstance(spec, tf.SparseTensorSpec),
             ragged=isinstance(spec, tf.RaggedTensorSpec),
-            name=self.names.take(name),
+            name=self._names.take(name),
         )
 
     def _run(self, graph: Graph, inputs: list[Any], path: list[str], **fixed: bool) -> list[Any]:
@@ -153,11 +240,24 @@ class _Builder:
         return [values[id(tensor)] for tensor in tf.nest.flatten(graph.outputs)]
 
     def _call(self, layer: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
+        ruled = self._rules.applied(layer, args, kwargs)
+        if ruled is not None:  # its layers may have names that there are rules for
+            way = [*path, *ruled.path]
+            return inline(ruled.model, ruled.tensors, self._names, way, self._copies)
         if self._inline and isinstance(layer, tf_keras.Model):
             return self._dissolve(layer, args, kwargs, [*path, layer.name])
         if id(layer) not in self._copies:
             self._copies[id(layer)] = layer, self._copy(layer, path)
-        return self._copies[id(layer)][1](*args, **kwargs)
+        try:
+            return self._copies[id(layer)][1](*args, **kwargs)
+        except Exception as error:  # the layer may be the user's: it may fail in any way
+            raise ModelError(
+                received=f"the layer {'/'.join([*path, layer.name])!r} of class "
+                f"{type(layer).__name__}, a copy of which cannot be called: {first_line(error)}",
+                expected="layers whose from_config(get_config()) gives the same layer",
+                fix=f"write {type(layer).__name__}.get_config so that it returns every argument of "
+                "__init__",
+            ) from error
 
     def _dissolve(self, model: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
         graph = recorded(model)
@@ -169,7 +269,7 @@ class _Builder:
         return self._run(graph, list(inputs), path, **frozen)
 
     def _copy(self, layer: Any, path: list[str]) -> Any:
-        name = self.names.take(layer.name, path)
+        name = self._names.take(layer.name, path)
         if isinstance(layer, tf_keras.Model):
             nested = _copy_of(layer, _recorded(layer), self._copies)
             nested._trainable = layer._trainable

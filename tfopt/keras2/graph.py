@@ -91,6 +91,8 @@ def example_inputs(model: Any) -> Any:
         ModelError: It has not been called yet.
     """
     spec = model.save_spec()
+    if spec is None and model.built and model._build_input_shape is not None:  # read from a file
+        return _specs(model._build_input_shape)
     if spec is None or not model.built:
         raise ModelError(
             received=f"the model {model.name!r} of class {type(model).__name__}, which has not "
@@ -99,6 +101,15 @@ def example_inputs(model: Any) -> Any:
             fix="call it once on a batch of real inputs, or use the functional API",
         )
     return spec[0][0]
+
+
+def _specs(shape: Any) -> Any:
+    """Specs for the shape, or the structure of shapes, that a model was built for."""
+    if isinstance(shape, dict):
+        return {key: _specs(value) for key, value in shape.items()}
+    if isinstance(shape, tf.TensorShape) or not any(hasattr(part, "__len__") for part in shape):
+        return tf.TensorSpec([None, *shape[1:]])
+    return [_specs(part) for part in shape]
 
 
 def is_symbol(value: Any) -> bool:

@@ -19,6 +19,17 @@ def legal(name: str) -> str:
     return name if re.match(r"[A-Za-z0-9.]", name) else "x" + name
 
 
+def snake_case(name: str) -> str:
+    """Returns a class name as Keras spells it in the names of layers.
+
+    Example:
+        >>> snake_case("SeparableConv2D")
+        'separable_conv2d'
+    """
+    split = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", split).lower()
+
+
 class Names:
     """Hands out the layer names of one model.
 

@@ -10,8 +10,12 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import tempfile
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib import parse
 
 import h5py
@@ -23,9 +27,12 @@ from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_gro
 
 from tfopt.errors import ModelError
 from tfopt.keras2.copying import UNSAVED, primed
-from tfopt.keras2.stack import every_scope
+from tfopt.keras2.stack import every_scope, tfmot
 
-_MODULES, _UNSAVED = "tfopt_modules", "tfopt_unsaved"
+_MODULES, _UNSAVED, _OUTPUTS = "tfopt_modules", "tfopt_unsaved", "tfopt_output_names"
+# Where the parts of wrapped models are that tfopt registers: tf_keras finds them once imported.
+_OWN_MODULES = ("tfopt.quantization.kernels", "tfopt.quantization.ranges")
+_BUILD = "build_config"
 _WRAPPERS = ("QuantizeWrapper", "QuantizeLayer", "PruneLowMagnitude", "ClusterWeights")
 
 
@@ -47,6 +54,7 @@ def write(model: Any) -> bytes:
     with h5py.File(stream, "w") as file:
         tf_keras.saving.save_model(model, file, save_format="h5", include_optimizer=False)
         file.attrs[_MODULES] = json.dumps(sorted(_modules(model)))
+        file.attrs[_OUTPUTS] = json.dumps(list(model.output_names))
         for layer, name, weight, tensor in _unsaved(model):
             key = "|".join((layer, name, weight))
             file[f"{_UNSAVED}/{parse.quote(key, safe='|')}"] = tensor.numpy()
@@ -65,6 +73,7 @@ def read(file: h5py.File) -> Any:
     for module in json.loads(file.attrs.get(_MODULES, "[]")):
         if module.startswith("tfopt."):  # a file must not choose what else is imported
             importlib.import_module(module)
+    _import_own(file.attrs["model_config"])
     content = json.loads(file.attrs["model_config"])
     config, weights = content["config"], _weights(file["model_weights"])
     with every_scope():
@@ -80,19 +89,107 @@ def read(file: h5py.File) -> Any:
     for name, named in weights.items():
         variables = layers[name].trainable_weights + layers[name].non_trainable_weights
         arrays = [array for _, array in named]
-        if [tuple(v.shape) for v in variables] != [array.shape for array in arrays]:
-            raise ModelError(
-                received=f"the layer {name!r} of class {type(layers[name]).__name__} with "
-                f"{len(arrays)} weights",
-                expected=f"{len(variables)}, which its configuration makes",
-                fix="strip the wrappers before saving: TF-MOT leaves the quantizers that preserve "
-                "clusters out of the configuration",
-            )
+        _check_shapes(layers[name], variables, arrays, len(arrays))
         tf_keras.backend.batch_set_value(list(zip(variables, arrays, strict=True)))
+    if _MODULES not in file.attrs:  # tf_keras wrote it
+        recovered(model)
     for key, value in file.get(_UNSAVED, {}).items():
         layer, name, weight = parse.unquote(key).split("|")
         getattr(layers[layer], name)[weight] = tf.constant(value[()])
+    return with_output_names(model, output_names(file))
+
+
+def output_names(file: h5py.File) -> list[str]:
+    """The names of the outputs that `write` noted down; none in a file of another's."""
+    return list(json.loads(file.attrs.get(_OUTPUTS, "[]")))
+
+
+def with_output_names(model: Any, names: list[str]) -> Any:
+    """The model, its outputs named as they were when it was stored."""
+    if names:
+        model.output_names = names
     return model
+
+
+def read_keras(path: Path) -> Any:
+    """Returns the wrapped model in a `.keras` file that `model.save` wrote.
+
+    tf_keras builds each layer twice when it loads such a file, once before the call that builds it
+    again, and then finds more variables than the file holds: here they are built once. And a
+    wrapper around a layer that was built before it stored the layer's weights in front of its own.
+
+    Args:
+        path: The file.
+    """
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        once = Path(folder) / "model.keras"
+        with zipfile.ZipFile(once, "w") as copy:
+            for name in archive.namelist():
+                content = archive.read(name)
+                if name == "config.json":
+                    _import_own(content.decode())
+                    content = json.dumps(_without_build(json.loads(content))).encode()
+                copy.writestr(name, content)
+        wrapper = tfmot().quantization.keras.QuantizeWrapper
+        with every_scope(), mock.patch.object(wrapper, "load_own_variables", _load_last):
+            return recovered(tf_keras.models.load_model(once, compile=False))
+
+
+def recovered(model: Any) -> Any:
+    """Returns a model that tf_keras restored, with what clustering keeps in plain tensors.
+
+    Where the zeros are is not stored, and was noted down around the random weights the wrapper was
+    built with: they are the weights of the centroid that is zero.
+    """
+    for layer in model._flatten_layers():
+        if type(layer).__name__ == "ClusterWeights" and layer.preserve_sparsity:
+            for name, indices in layer.pulling_indices.items():
+                zero = tf.argmin(tf.abs(layer.cluster_centroids[name]), axis=-1)
+                layer.zero_idx[name] = zero
+                layer.sparsity_masks[name] = tf.cast(indices != zero, tf.float32)
+    return model
+
+
+def _without_build(config: Any) -> Any:
+    """A configuration without what tf_keras would build the layers for in advance."""
+    if isinstance(config, dict):
+        return {key: _without_build(value) for key, value in config.items() if key != _BUILD}
+    return [_without_build(item) for item in config] if isinstance(config, list) else config
+
+
+def _load_last(wrapper: Any, stored: Any) -> None:
+    """Fills a wrapper's own variables with the last of those stored."""
+    variables = wrapper._trainable_weights + wrapper._non_trainable_weights
+    arrays = [np.asarray(stored[str(index)]) for index in range(len(stored))]
+    own = arrays[max(0, len(arrays) - len(variables)) :]
+    _check_shapes(wrapper, variables, own, len(arrays))
+    tf_keras.backend.batch_set_value(list(zip(variables, own, strict=True)))
+    wrapper.layer.load_own_variables = lambda stored: _load_first(wrapper.layer, stored)
+
+
+def _load_first(layer: Any, stored: Any) -> None:
+    """Fills the layer in a wrapper: behind its own, it may have stored those the wrapper has."""
+    del layer.load_own_variables
+    count = len(layer._trainable_weights + layer._non_trainable_weights)
+    layer.load_own_variables({str(i): stored[str(i)] for i in range(min(count, len(stored)))})
+
+
+def _check_shapes(layer: Any, variables: list[Any], arrays: list[np.ndarray], count: int) -> None:
+    if [tuple(v.shape) for v in variables] != [array.shape for array in arrays]:
+        raise ModelError(
+            received=f"the layer {layer.name!r} of class {type(layer).__name__} with "
+            f"{count} weights",
+            expected=f"{len(variables)}, which its configuration makes",
+            fix="strip the wrappers before saving: TF-MOT leaves the quantizers that preserve "
+            "clusters out of the configuration",
+        )
+
+
+def _import_own(config: str) -> None:
+    """Imports what registers the parts of ours that a configuration names."""
+    if "tfopt>" in config:
+        for module in _OWN_MODULES:
+            importlib.import_module(module)
 
 
 def _unsaved(model: Any) -> Iterator[tuple[str, str, str, Any]]:
@@ -105,7 +202,7 @@ def _unsaved(model: Any) -> Iterator[tuple[str, str, str, Any]]:
 
 def _layer(config: dict[str, Any]) -> Any:
     """A layer, not built: its weights have to be there first."""
-    config = {key: value for key, value in config.items() if key != "build_config"}
+    config = {key: value for key, value in config.items() if key != _BUILD}
     return tf_keras.layers.deserialize(config, use_legacy_format="module" not in config)
 
 

@@ -82,7 +82,7 @@ def graph_of(model: Any) -> tuple[Graph, list[Any]]:
         for symbol, tensor in zip(keras.tree.flatten(symbols), graph.inputs, strict=True):
             if graph.is_index(tensor):  # a built model knows its inputs' shapes, not their types
                 symbol._dtype = "int32"
-        return traced(model.call, symbols, kwargs, owner=model), symbols
+        return _named(traced(model.call, symbols, kwargs, owner=model), symbols), symbols
     except Exception as error:
         raise ModelError(
             received=f"the model {model.name!r} of class {type(model).__name__}, whose call() "
@@ -91,6 +91,19 @@ def graph_of(model: Any) -> tuple[Graph, list[Any]]:
             "keras.ops, the same ones for every input",
             fix="rebuild it with the functional API: keras.Model(inputs, outputs)",
         ) from error
+
+
+def _named(graph: Graph, symbols: list[Any]) -> Graph:
+    """A traced graph whose inputs are named by the keys of the dict the model is called with."""
+    if (
+        len(symbols) != 1
+        or not isinstance(symbols[0], dict)
+        or len(symbols[0]) != len(graph.inputs)
+    ):
+        return graph
+    return dataclasses.replace(
+        graph, inputs=dict(zip(sorted(symbols[0]), graph.inputs, strict=True))
+    )
 
 
 def _input_symbols(model: Any) -> Any:

@@ -76,8 +76,10 @@ class Keras3Operation(tf_keras.layers.Layer):
         if getattr(self.operation, "_call_has_training_arg", False):
             kwargs["training"] = bool(training)
         values = list(zip(variables, map(tf.convert_to_tensor, own), strict=True))
-        with keras.StatelessScope(state_mapping=values) as scope:
+        with keras.StatelessScope(state_mapping=values, collect_losses=True) as scope:
             outputs = self.operation(*args, **kwargs)
+        for loss in scope.losses:  # what `call` gave to add_loss
+            self.add_loss(loss)
         if training:
             for variable, weight in zip(variables, own, strict=True):
                 if not variable.trainable:

@@ -11,6 +11,7 @@ import numpy as np
 import tf_keras
 
 from tfopt.errors import ModelError
+from tfopt.keras2.comparing import difference
 from tfopt.keras3.translation import Step, Translation
 
 # Share of the largest value by which rounding may move a value: in one layer, through a deep model
@@ -83,7 +84,7 @@ def _check_only_rounding(model: Any, translation: Translation, trial: _Trial, wo
 
 
 def _worst(expected: list[np.ndarray], received: list[np.ndarray]) -> float:
-    return max(map(_difference, expected, received))
+    return max(map(difference, expected, received))
 
 
 def _open_size(model: Any, translation: Translation) -> int:
@@ -180,18 +181,6 @@ def _arrays(outputs: Any) -> list[np.ndarray]:
     ]
 
 
-def _difference(expected: np.ndarray, received: np.ndarray) -> float:
-    """The largest difference as a share of the largest value; infinite where NaN differ."""
-    if expected.shape != received.shape or expected.size == 0:
-        return 0.0 if expected.shape == received.shape else np.inf
-    expected, received = expected.astype(np.float64), received.astype(np.float64)
-    finite = np.isfinite(expected)
-    if not np.array_equal(expected[~finite], received[~finite], equal_nan=True):
-        return np.inf
-    scale = max(float(np.max(np.abs(expected[finite]), initial=0.0)), 1e-3)
-    return float(np.max(np.abs(expected - received)[finite], initial=0.0)) / scale
-
-
 def _has_half(model: Any, translation: Translation) -> bool:
     layers = [(layer.compute_dtype, "") for layer in model._flatten_layers()]
     casts = [("", getattr(step.call, "dtype", "")) for step in translation.steps]
@@ -226,7 +215,7 @@ def _check_steps(translation: Translation, trial: _Trial, rounding: float) -> No
     for step in translation.steps:
         expected = _repeated(step, values)
         found = [next(received) for _ in step.outputs]
-        worst = max(map(_difference, _arrays(expected), found), default=0.0)
+        worst = max(map(difference, _arrays(expected), found), default=0.0)
         if not worst <= rounding:
             name = f"the layer {step.name!r} of class {type(step.call).__name__}"
             raise _refusal(name, worst, rounding)

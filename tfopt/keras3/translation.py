@@ -10,9 +10,12 @@ from typing import Any
 import keras
 import tf_keras
 
-from tfopt.keras2.flatten import name_outputs, single
+from tfopt.errors import ModelError
+from tfopt.keras2.copying import first_line
+from tfopt.keras2.flatten import Copies, inline, keep_output_names, name_outputs, single
 from tfopt.keras2.graph import is_symbol
 from tfopt.keras2.names import Names, legal
+from tfopt.keras2.rules import Rules
 from tfopt.keras3.channels import call_with_channels_last, channels_first
 from tfopt.keras3.config import NoCounterpartError
 from tfopt.keras3.functions import tensorflow_layers
@@ -60,17 +63,19 @@ class Translation:
     masked: bool
 
 
-def translate_model(model: Any) -> Translation:
+def translate_model(model: Any, rules: Rules | None = None) -> Translation:
     """Rebuilds a Keras 3 model in tf_keras, nested models dissolved.
 
     Args:
         model: The Keras 3 model. It is left as it was.
+        rules: What stands for some of its layers.
 
     Raises:
         ModelError: A subclassed model cannot be traced, or a layer cannot be translated.
     """
     graph, args = graph_of(model)
-    translator = _Translator(model, graph)
+    _check_inputs(graph)
+    translator = _Translator(model, graph, rules or Rules())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
         result = translator.translate()
@@ -83,11 +88,13 @@ class _Translator:
     Args:
         model: The Keras 3 model.
         graph: Its calls.
+        rules: What stands for some of its layers.
     """
 
-    def __init__(self, model: Any, graph: Graph) -> None:
+    def __init__(self, model: Any, graph: Graph, rules: Rules) -> None:
         self._model = model
         self._graph = graph
+        self._rules = rules
         self._names = Names([*graph.input_names, *(node.operation.name for node in graph.nodes)])
         # What was made of a Keras 3 layer or op, by its id, so that a shared one stays shared.
         self._named: dict[int, str] = {}
@@ -95,6 +102,7 @@ class _Translator:
         self._ops: dict[int, Any] = {}
         self._boxes: dict[int, Box] = {}
         self._graphs: dict[tuple[int, str], Graph] = {}
+        self._ruled: Copies = {}
         self.masked = any(map(_makes_mask, model._flatten_layers()))
         self.steps: list[Step] = []
         self.pairs: list[tuple[Any, Any]] = []
@@ -107,6 +115,8 @@ class _Translator:
         inputs = [_input(tensor, name) for tensor, name in zip(tensors, names, strict=True)]
         outputs = name_outputs(self._run(graph, inputs, []), graph.outputs, self._names)
         model = tf_keras.Model(single(inputs), single(outputs), name=legal(self._model.name))
+        if not isinstance(graph.outputs, dict):
+            keep_output_names(self._model, model)
         self._copy_weights()
         return model
 
@@ -141,12 +151,32 @@ class _Translator:
             kwargs = {key: value for key, value in {**kwargs, **fixed}.items() if value is not None}
             if kwargs.get("training"):  # Keras 3 overrules it too, when the model is called
                 del kwargs["training"]
-            outputs = keras.tree.flatten(self._call(node, args, kwargs, path))
+            outputs = keras.tree.flatten(self._translated_call(node, args, kwargs, path))
             values.update(zip(map(id, node.outputs), outputs, strict=True))
         return [values[id(tensor)] for tensor in keras.tree.flatten(graph.outputs)]
 
+    def _translated_call(self, node: Any, args: Any, kwargs: dict[str, Any], path: Any) -> Any:
+        try:
+            return self._call(node, args, kwargs, path)
+        except ModelError:
+            raise
+        except Exception as error:  # the layer may be the user's: it may fail in any way
+            kind = type(node.operation).__name__
+            raise ModelError(
+                received=f"the layer {'/'.join([*path, node.operation.name])!r} of class {kind}, "
+                f"whose translation to tf_keras fails: {first_line(error)}",
+                expected="a layer that tf_keras has too, or can call",
+                fix=f"give load_model a rule for it, rules={{{kind!r}: function}}, or build the "
+                "model of other layers",
+            ) from error
+
     def _call(self, node: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
         operation = node.operation
+        ruled = self._rules.applied(operation, args, kwargs)
+        if ruled is not None:
+            way = [*path, *ruled.path]
+            outputs = inline(ruled.model, ruled.tensors, self._names, way, self._ruled)
+            return self._done(node, args, kwargs, path, outputs)
         graph = recorded(operation) if isinstance(operation, keras.Model) else None
         if graph is not None:
             frozen = {"training": False} if "training" in kwargs else {}
@@ -267,6 +297,17 @@ class _Translator:
         outputs = self._run(graph, tensors, path)
         del self.steps[steps:]  # what goes into the activation is no tensor of Keras 3
         return single(outputs)
+
+
+def _check_inputs(graph: Graph) -> None:
+    for name, tensor in zip(graph.input_names, keras.tree.flatten(graph.inputs), strict=True):
+        if tensor.dtype == "string":
+            raise ModelError(
+                received=f"the input {name!r} of strings",
+                expected="numbers: a device has no strings to look up",
+                fix="cut the model behind its string layers, and give it (and the device) the "
+                "indices that they make",
+            )
 
 
 def _input(tensor: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Keeping what earlier steps gained in the kernels that train without being fake-quantized."""
+"""What an optimizer step leaves of the kernels that train outside of a fake-quantizing wrapper."""
 
 from __future__ import annotations
 
@@ -8,49 +8,91 @@ import tensorflow as tf
 
 from tfopt import facts
 from tfopt.keras_gate import tf_keras
+from tfopt.quantization.grid import Grid, inner_grids
 from tfopt.quantization.layout import Layout
+from tfopt.tflite.tracing import has_lstm_ops
 
 
 def keeper(
-    model: tf_keras.Model, layout: Layout, found: tuple[facts.KernelFacts, ...]
+    model: tf_keras.Model,
+    layout: Layout,
+    found: tuple[facts.KernelFacts, ...],
+    *,
+    touched: frozenset[str],
 ) -> Callable[[], None] | None:
-    """Returns what gives the kernels outside a layout their gains back after an optimizer step.
+    """Returns what puts the kernels outside a layout right after an optimizer step.
 
-    Fake-quantized kernels keep theirs by themselves (`KernelQuantizer`). Of the others, those of
-    recurrent cells, attention, embeddings and layers left out, a sparse kernel trains on with its
-    zeros set to zero again, and a clustered one is held: it gets back the values it has now, which
-    an earlier step has trained already.
+    Wrapped kernels (`KernelQuantizer`) need nothing. The others are those of recurrent cells,
+    attention, embeddings and layers left out. In a layer that may be rounded, a kernel is put on
+    the grid it will have in the file, at once and after each step. A sparse kernel gets its zeros
+    back, and a clustered one is held: it gets back the values it has now, which an earlier step has
+    trained already.
 
     Args:
         model: A functional float model whose layers outside the layout are to be trained.
         layout: What of it is fake-quantized.
         found: What is true of its kernels.
+        touched: Names of the layers that may be rounded.
 
     Returns:
-        A function that changes the kernels with TensorFlow operations; None if there is no gain to
-        keep.
+        A function that changes the kernels with TensorFlow operations; None if there is nothing to
+        do.
     """
     gains = {(fact.layer, fact.kernel): fact for fact in found}
-    masked: dict[int, tuple[tf.Variable, tf.Tensor]] = {}
-    held: dict[int, tuple[tf.Variable, tf.Tensor]] = {}
+    lstm_ops = has_lstm_ops(model)
+    updates: dict[int, Callable[[], None]] = {}
     for layer in model.layers:
         if layer.name in layout.kernels:
             continue
+        grids = inner_grids(layer, lstm_ops=lstm_ops) if layer.name in touched else {}
         for key, kernel in facts.trainable_kernels(layer).items():
-            fact = gains.get((layer.name, key))
-            if fact is None:
-                continue
-            if fact.clustered or fact.clustered_per_channel:
-                held[id(kernel)] = kernel, tf.identity(kernel)
-            elif fact.sparsity:
-                masked[id(kernel)] = kernel, tf.cast(kernel != 0, kernel.dtype)
-    if not masked and not held:
+            fact, grid = gains.get((layer.name, key)), grids.get(id(kernel))
+            if fact is not None and (fact.clustered or fact.clustered_per_channel):
+                updates[id(kernel)] = _hold(kernel)
+            elif grid is not None or (fact is not None and fact.sparsity):
+                updates[id(kernel)] = _round(kernel, grid)
+    if not updates:
         return None
 
     def keep() -> None:
-        for kernel, mask in masked.values():
-            kernel.assign(kernel * mask)
-        for kernel, value in held.values():
-            kernel.assign(value)
+        for update in updates.values():
+            update()
 
     return keep
+
+
+def _hold(kernel: tf.Variable) -> Callable[[], None]:
+    """Gives a kernel the values back that it has now."""
+    value = tf.identity(kernel)
+
+    def update() -> None:
+        kernel.assign(value)
+
+    return update
+
+
+def _round(kernel: tf.Variable, grid: Grid | None) -> Callable[[], None]:
+    """Puts a kernel on its grid, and again after each step, zeros staying zeros.
+
+    Steps are smaller than the grid's: they add up in a variable of its own, of which the kernel is
+    the rounded value. So gradients are taken at the rounded kernel and change the exact one, which
+    is what a straight-through estimator does, in layers that take no tensor for a kernel.
+
+    References:
+        Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons for
+        Conditional Computation, 2013, section 4; Courbariaux et al., BinaryConnect, 2015,
+        algorithm 1.
+    """
+    mask = tf.cast(kernel != 0, kernel.dtype)
+    if grid is None:
+        return lambda: kernel.assign(kernel * mask)
+    exact = tf.Variable(kernel, trainable=False)
+    before = tf.Variable(grid.rounded(kernel), trainable=False)
+    kernel.assign(before)
+
+    def update() -> None:
+        exact.assign_add((kernel - before) * mask)
+        before.assign(grid.rounded(exact))
+        kernel.assign(before)
+
+    return update

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tensorflow as tf
+from tf_keras.src.layers.rnn.base_conv_lstm import ConvLSTMCell
 
 from tfopt.keras_gate import tf_keras
 
@@ -21,6 +23,88 @@ CHANNEL_AXES: dict[type, dict[str, tuple[int, ...]]] = {
     tf_keras.layers.SeparableConv1D: {"depthwise_kernel": (1, 2), "pointwise_kernel": (2,)},
     tf_keras.layers.SeparableConv2D: {"depthwise_kernel": (2, 3), "pointwise_kernel": (3,)},
 }
+
+
+_layers = tf_keras.layers
+# The cells of recurrent layers, which the file repeats for each step: the last axis of a
+# kernel is that of the channels.
+_CELLS = (_layers.SimpleRNNCell, _layers.GRUCell, _layers.LSTMCell, ConvLSTMCell)
+_LSTM_GATES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Which weights of a kernel share a scale.
+
+    Args:
+        channel_axes: The axes along which scales differ.
+        gates: Into how many parts the last axis is divided, each of one scale, instead; 0 for none.
+    """
+
+    channel_axes: tuple[int, ...]
+    gates: int = 0
+
+    def rounded(self, kernel: Any) -> tf.Tensor:
+        """Returns a kernel on the grid, in 8 bits."""
+        if not self.gates:
+            return round_kernel(kernel, self.channel_axes)
+        parts = tf.reshape(kernel, [*kernel.shape[:-1], self.gates, -1])
+        return tf.reshape(round_kernel(parts, (parts.shape.rank - 2,)), kernel.shape)
+
+
+def inner_grids(layer: Any, *, lstm_ops: bool) -> dict[int, Grid]:
+    """Returns the grids of the kernels of the layers that a layer is made of.
+
+    These are cells of recurrent layers, projections of MultiHeadAttention, the layer in a
+    TimeDistributed, and an EinsumDense itself. (An Embedding's rows stand on the grid of its
+    output: rounding that rounds them.)
+
+    Args:
+        layer: A built layer.
+        lstm_ops: Whether the file has LSTMs as one operation, in which each gate has one scale.
+
+    Returns:
+        The grids by the `id` of the variable. A kernel whose grid is not known is left out.
+
+    Example:
+        >>> cell = tf_keras.layers.GRUCell(4)
+        >>> cell.build((None, 3))
+        >>> inner_grids(cell, lstm_ops=False)[id(cell.kernel)]
+        Grid(channel_axes=(1,), gates=0)
+    """
+    grids: dict[int, Grid] = {}
+    for part in layer._flatten_layers():
+        found = CHANNEL_AXES.get(type(part), {}) if part is not layer else {}
+        if type(part) in _CELLS:
+            last = (part.kernel.shape.rank - 1,)
+            found = {"kernel": last, "recurrent_kernel": last}
+        elif type(part) is _layers.EinsumDense:
+            axes = einsum_channels(part.equation)
+            found = {"kernel": axes} if axes else {}
+        gates = _LSTM_GATES if lstm_ops and type(part) is _layers.LSTMCell else 0
+        for name, axes in found.items():
+            grids[id(getattr(part, name))] = Grid(axes, gates)
+    return grids
+
+
+def einsum_channels(equation: str) -> tuple[int, ...]:
+    """Returns the axes of the output channels of an EinsumDense's kernel.
+
+    Args:
+        equation: As the layer has it.
+
+    Returns:
+        Axes; () where the kernel is more than a matrix, which the file would round in another way.
+
+    Example:
+        >>> einsum_channels("abc,cde->abde"), einsum_channels("abc,bcd->abd")
+        ((1, 2), ())
+    """
+    operands, result = equation.replace("...", "").replace(" ", "").split("->")
+    inputs, kernel = operands.split(",")
+    if set(kernel) & set(inputs) & set(result):
+        return ()
+    return tuple(axis for axis, letter in enumerate(kernel) if letter in result)
 
 
 def largest_integer(bits: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfopt.graph.calls import KerasTensor, Layer, Node, nodes, outputs
 from tfopt.keras_gate import tf_keras
-from tfopt.quantization.grid import CHANNEL_AXES
+from tfopt.quantization.grid import CHANNEL_AXES, inner_grids
 
 _layers = tf_keras.layers
 
@@ -23,6 +23,7 @@ _FIXED_RANGE = {"softmax", "sigmoid", "tanh", "log_softmax"}
 _HANDS_ON: tuple[type, ...] = (
     _layers.AveragePooling1D,
     _layers.AveragePooling2D,
+    _layers.AveragePooling3D,
     _layers.Cropping1D,
     _layers.Cropping2D,
     _layers.Cropping3D,
@@ -31,6 +32,7 @@ _HANDS_ON: tuple[type, ...] = (
     _layers.GlobalMaxPooling2D,
     _layers.MaxPooling1D,
     _layers.MaxPooling2D,
+    _layers.MaxPooling3D,
     _layers.Permute,
     _layers.RepeatVector,
     _layers.Reshape,
@@ -60,13 +62,6 @@ _TRAINING_ONLY: tuple[type, ...] = (
     _layers.SpatialDropout1D,
     _layers.SpatialDropout2D,
     _layers.SpatialDropout3D,
-)
-# What the file can only compute in floating point.
-_NO_INTEGER_OPERATION: tuple[type, ...] = (
-    _layers.Conv3D,
-    _layers.Conv3DTranspose,
-    _layers.MaxPooling3D,
-    _layers.AveragePooling3D,
 )
 _ARITHMETIC: tuple[type, ...] = (_layers.Add, _layers.Subtract, _layers.Multiply)
 # Layers that are one operation of the file, with the batch norm and ReLU folded into it.
@@ -150,20 +145,23 @@ def reason_to_skip(layer: Layer) -> str | None:
         True
     """
     results = [tensor for node in layer._inbound_nodes for tensor in outputs(node)]
-    cell = layer.forward_layer if isinstance(layer, _layers.Bidirectional) else layer
     if isinstance(layer, tf_keras.Model):
         return "a model inside the model: load_model would dissolve it into its layers"
     if not type(layer).__module__.startswith("tf_keras."):
         return f"a custom layer: the file rounds it in ways tfopt does not know ({_LEFT})"
-    if isinstance(layer, _NO_INTEGER_OPERATION):
-        return "TensorFlow Lite has no 8-bit operation for it"
-    if isinstance(cell, _layers.RNN):
-        return f"recurrent: the file rounds in each of its steps ({_LEFT})"
+    if is_recurrent(layer):
+        known = inner_grids(layer, lstm_ops=False)
+        return None if known else f"recurrent, with a cell tfopt does not know ({_LEFT})"
     if len(results) != len(layer._inbound_nodes):
         return f"has several outputs, which may have to share one range ({_LEFT})"
     if not all(tensor.dtype.is_floating for tensor in results):
         return "its output is not floating-point"
     return None
+
+
+def is_recurrent(layer: Layer) -> bool:
+    """Returns whether a layer repeats a cell: the file rounds in each step, which is calibrated."""
+    return isinstance(layer, (_layers.RNN, _layers.Bidirectional))
 
 
 def has_kernel(layer: Layer) -> bool:
@@ -200,7 +198,7 @@ class _Graph:
         """Whether the file holds a tensor in 8 bits with a range of its own."""
         if node.is_input and not tensor.dtype.is_floating:
             return False
-        if _hands_on(node) or _has_fixed_range(node.layer):
+        if _hands_on(node) or _has_fixed_range(node.layer) or is_recurrent(node.layer):
             return False
         user = self.only_user(tensor)
         return user is None or not self._is_folded(user, into=node)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfopt import facts
 from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
 from tfopt.masks import FIRST_STEP, Masks
 from tfopt.technique import Stage
@@ -84,6 +85,7 @@ class MagnitudePruning(KernelTechnique):
 
     stage: ClassVar[Stage] = Stage.SPARSITY
     headline: ClassVar[tuple[str, ...]] = ("sparsity", "epochs")
+    protocol: ClassVar[str] = PRUNABLE
 
     sparsity: float = 0.5
     schedule: Schedule = "polynomial"

@@ -36,10 +36,12 @@ class QuantizationAware(FineTuned):
     value go on sharing one, and a kernel whose channels share their values gets one scale, so that
     the file's integers are as few.
 
-    Layers other than convolutions and dense ones are rounded behind their output; what goes on
-    inside them, the converter calibrates. A layer that cannot be rounded is skipped, with the
-    reason. Skipped layers train on in floating point and keep their gains as well: zeros stay
-    zeros, and a kernel whose weights share values is held at them. Frozen layers stay as they are.
+    Layers other than convolutions and dense ones are rounded behind their output, and the kernels
+    inside of attention, recurrent and TimeDistributed layers are; what else goes on inside them
+    (and all ranges of a recurrent layer), the converter calibrates. A layer that cannot be rounded
+    is skipped, with the reason. Skipped layers train on in floating point and keep their gains as
+    well: zeros stay zeros, and a kernel whose weights share values is held at them. Frozen layers
+    stay as they are.
 
     Args:
         epochs: Passes over the training data; fractions are allowed.
@@ -136,7 +138,7 @@ class QuantizationAware(FineTuned):
             some = data.select(representative, slice(0, 2))
             check_same_function(pair, model_inputs(float_model, some))
             calibrate(float_model, pair.ranges, representative)
-        keep = keeper(float_model, layout, before.kernels)
+        keep = keeper(float_model, layout, before.kernels, touched=touched)
         if keep is not None:
             after_each_step(pair.model, keep)
         wrapped, left_out = pair.model, pair.layers_behind(layout.open_inputs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 import numpy as np
 
 from tfopt.errors import SettingError, nearest
+from tfopt.keras2.protocols import CLUSTERABLE
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.shared_weights import Initialization, SharedWeights, train_shared
 from tfopt.technique import Selection, Skipped, Stage
@@ -64,6 +65,7 @@ class WeightClustering(KernelTechnique):
 
     stage: ClassVar[Stage] = Stage.SHARING
     headline: ClassVar[tuple[str, ...]] = ("clusters", "epochs")
+    protocol: ClassVar[str] = CLUSTERABLE
 
     clusters: int = 16
     initialization: Initialization = "kmeans++"

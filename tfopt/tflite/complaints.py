@@ -12,7 +12,10 @@ from tfopt.tflite.converter import ConverterFailure
 from tfopt.tflite.tracing import MOST_STEPS, Traced
 
 _ADVICE = {
-    "MaxPool3D": "pool with strides in a Conv3D instead, or with MaxPooling2D in TimeDistributed",
+    "SpaceToBatchND": "dilate a Conv2D in TimeDistributed instead of a Conv3D",
+    "ResizeBicubic": "resize with interpolation='bilinear'",
+    "AvgPool3D": "give the volumes a fixed size, Input((depth, height, width, channels))",
+    "MaxPool3D": "give the volumes a fixed size, Input((depth, height, width, channels))",
     "TensorListReserve": "give the sequence a fixed length, Input((steps, features))",
 }
 
@@ -44,6 +47,13 @@ def explained(failure: ConverterFailure, traced: Traced, target: Target) -> Conv
             received="an op that reads an input or writes an output in floating point",
             expected=f"{target.input_type} inputs and {target.output_type} outputs",
             fix="convert with input_type='float32', output_type='float32' to see the op named",
+        )
+    if failure.crash:
+        return ConversionError(
+            received=f"a model at which the converter stops ({failure.crash})",
+            expected=f"a model that it takes for {target.numerics}",
+            fix="convert the model cut short behind each of its layers to find the one, and "
+            "replace it",
         )
     reasons = re.findall(r"error: (.+)", said) or said.strip().splitlines() or ["no reason given"]
     return ConversionError(

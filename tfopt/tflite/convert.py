@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfopt import keras_gate
-from tfopt.data import columns
-from tfopt.errors import ConversionError, FloatOpsError, ModelError, SettingError
+from tfopt.data import Arrays, as_arrays, check_finite, columns
+from tfopt.errors import ConversionError, DataError, FloatOpsError, ModelError, SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target, check_target
-from tfopt.tflite import converter, proof, tracing
-from tfopt.tflite.complaints import explained
-from tfopt.tflite.finishing import finish
+from tfopt.tflite import converter, keeping, litert, proof, quantizing, tracing
+from tfopt.tflite.exporting import export
 from tfopt.tflite.inspect import inspect
 
 if TYPE_CHECKING:
@@ -29,17 +27,29 @@ class FloatOpsWarning(UserWarning):
     """A file that should be integer only computes in floating point somewhere, as was allowed."""
 
 
-def convert(model: Any, *, task: Task | None = None, target: Target) -> bytes:
+class FixedLengthWarning(UserWarning):
+    """A file takes sequences of one length only, though the model takes any."""
+
+
+def convert(
+    model: Any,
+    *,
+    task: Task | None = None,
+    target: Target,
+    representative: Arrays | None = None,
+) -> bytes:
     """Converts a Keras model for a target and proves the file in the interpreter.
 
     The same model and data give the same bytes, in any process. The batch is left open, so that
     the file can run many samples at a time, but for models that the converter takes only with a
-    batch of 1. Fake quantization, trained for 8 bits, is left out for other numerics than int8.
+    batch of 1. Fake quantization, trained for 8 bits, is left out for other activations than int8.
 
     Args:
         model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
         task: Gives the samples that activation ranges are calibrated with; integer targets need it.
         target: The numerics and types of the file.
+        representative: Inputs to calibrate with instead of the task's, all of them; without a
+            task they are enough, as `tfopt.synthetic_inputs` makes them of the model alone.
 
     Returns:
         The file's content.
@@ -52,6 +62,7 @@ def convert(model: Any, *, task: Task | None = None, target: Target) -> bytes:
         DataError: The task's data does not fit the model.
         SettingError: There is no task and the target needs one, or `target` is none.
         ModelError: The model cannot be loaded or traced.
+        MissingPackageError: The target names the LiteRT Quantizer, which is not installed.
 
     Example:
         >>> import tfopt
@@ -65,17 +76,16 @@ def convert(model: Any, *, task: Task | None = None, target: Target) -> bytes:
         Integer-Arithmetic-Only Inference", CVPR 2018.
     """
     check_target(target)
+    quantizing.check(target)
+    litert.check(target)
     proof.prepare()
+    converter.prepare()
     if not isinstance(model, tf_keras.Model) or not getattr(model, "inputs", None):
         model = keras_gate.load_model(model)
-    samples, keep = _samples(model, task, target)
-    *others, last = _ways(model, target)
-    for way in others:
-        with contextlib.suppress(ConversionError, ModelError):
-            tflite, float_ops = _proven(model, samples, target, keep, way)
-            break
-    else:
-        tflite, float_ops = _proven(model, samples, target, keep, last)
+    for field in ("keep_float", "keep_int16", "keep_int8"):
+        keeping.check(model, getattr(target, field), field=field)
+    samples, keep = _samples(model, task, target, representative)
+    tflite, float_ops = _best(model, samples, target, keep)
     if float_ops is not None and not target.allow_float_ops:
         raise float_ops
     if float_ops is not None:
@@ -89,16 +99,58 @@ class _Way:
 
     batch: int | None
     lstm_ops: bool = False
+    fixed_length: bool = False
+
+
+def _best(
+    model: tf_keras.Model, samples: list[np.ndarray], target: Target, keep: set[str]
+) -> tuple[bytes, FloatOpsError | None]:
+    """The first way that gives a file without ops in floating point, else the first that works."""
+    found: list[tuple[bytes, FloatOpsError]] = []
+    *others, last = _ways(model, target)
+    for way in (*others, last):
+        try:
+            tflite, float_ops = _proven(model, samples, target, keep, way)
+        except (ConversionError, ModelError):
+            if way is last and not found:
+                raise
+            continue
+        if float_ops is not None:
+            found.append((tflite, float_ops))
+            continue
+        if way.fixed_length:
+            warnings.warn(_lengths(model, samples), FixedLengthWarning, stacklevel=3)
+        return tflite, None
+    return found[0]
+
+
+def _lengths(model: tf_keras.Model, samples: list[np.ndarray]) -> str:
+    fixed = [
+        f"input {name!r} of shape {tuple(array.shape[1:])}"
+        for name, tensor, array in zip(model.input_names, model.inputs, samples, strict=True)
+        if None in tensor.shape[1:]
+    ]
+    return (
+        f"The file takes {', '.join(fixed)} only, as the samples are, since recurrent layers of an "
+        "open length have no integer op."
+    )
 
 
 def _ways(model: tf_keras.Model, target: Target) -> list[_Way]:
     """The ways to try, that to the best file first.
 
     Some layers can be converted or run with a known batch only. An LSTM is smallest and most exact
-    as one op; that op knows no 16-bit activations, and is broken in front of a concatenation.
+    as one op; that op knows no 16-bit activations. Other recurrent layers need a known length.
     """
-    lstm_ops = target.numerics != "int16x8" and tracing.has_lstm_ops(model)
-    return [_Way(1, lstm_ops=True)] * lstm_ops + [_Way(None), _Way(1)]
+    wide = target.numerics == "int16x8" or target.keep_int16
+    lstm_ops = not wide and tracing.has_lstm_ops(model)
+    is_open = any(None in tensor.shape[1:] for tensor in model.inputs)
+    needs_length = target.integer_only and is_open and tracing.has_recurrent_layers(model)
+    return (
+        [_Way(1, lstm_ops=True)] * lstm_ops
+        + [_Way(None), _Way(1)] * (not needs_length)
+        + [_Way(None, fixed_length=True), _Way(1, fixed_length=True)] * needs_length
+    )
 
 
 def _proven(
@@ -113,62 +165,99 @@ def _proven(
         model,
         batch=way.batch,
         lstm_ops=way.lstm_ops,
-        fake_quantized=target.numerics == "int8",
+        fake_quantized=target.numerics in ("int8", "int4_weights"),
         keep_names=keep,
+        integer=target.integer_only,
+        bytes_as_reals=_bytes_can_be_reals(model, target),
+        shapes=[array.shape[1:] for array in samples] if way.fixed_length else None,
     )
-    tflite = finish(
-        _content(traced, samples, target),
-        scopes=traced.names,
-        inputs=traced.inputs,
-        outputs=traced.outputs,
-    )
+    samples, target = _entering(traced, samples, target)
+    tflite = export(traced, target, samples)
     inspection = inspect(tflite)
-    kinds = [[tensor.dtype.name for tensor in ends] for ends in (model.inputs, model.outputs)]
+    kinds = [traced.input_types, [tensor.dtype.name for tensor in model.outputs]]
     proof.check_types(inspection, target, kinds)
     proof.check_lstms(inspection)
+    proof.check_kept(inspection, target, traced.layers)
     sample = [array[:1] for array in samples]
     proof.check_runs(tflite, sample, inspection, traced.layers)
     return tflite, proof.float_ops_error(inspection, target, traced.layers)
 
 
+def _bytes_can_be_reals(model: tf_keras.Model, target: Target) -> bool:
+    """Whether the file may hold all real inputs as bytes, and some of the model's are bytes."""
+    others = any(tensor.dtype.is_floating for tensor in model.inputs)
+    activations = target.numerics in ("int8", "int4_weights")
+    return activations and (not others or target.input_type == "uint8")
+
+
+def _entering(
+    traced: tracing.Traced, samples: list[np.ndarray], target: Target
+) -> tuple[list[np.ndarray], Target]:
+    """The samples in the types that a trace takes, and its target: of bytes if some were."""
+    entering = [
+        np.asarray(array, kind) for array, kind in zip(samples, traced.input_types, strict=True)
+    ]
+    were_bytes = [new for old, new in zip(samples, entering, strict=True) if old.dtype != new.dtype]
+    for array in were_bytes:
+        # a scale of exactly 1, so that a byte stays the byte it is
+        array.flat[0], array.flat[-1] = 0, 255
+    return entering, dataclasses.replace(target, input_type="uint8") if were_bytes else target
+
+
 def _samples(
-    model: tf_keras.Model, task: Task | None, target: Target
+    model: tf_keras.Model, task: Task | None, target: Target, representative: Arrays | None
 ) -> tuple[list[np.ndarray], set[str]]:
     """Returns samples of the model's inputs, one array for each, and the names data goes by.
 
     As many as the target calibrates with; one, to run the file, where it does not; zeros where
     there is no task.
     """
-    if task is None:
+    if task is not None:
+        task.check(model)
+    if representative is not None:
+        arrays = as_arrays(representative, "the representative inputs")
+        check_finite(arrays, "the representative inputs")
+    elif task is not None:
+        arrays = task.representative_inputs(
+            target.representative_samples if target.needs_calibration else 1,
+            choice=target.representative_choice,
+        )
+    else:
         if target.needs_calibration:
             raise SettingError(
                 received=f"task=None for a target with numerics={target.numerics!r}",
                 expected="a task, whose representative samples calibrate the activation ranges",
-                fix="pass task=tfopt.Task.from_arrays(...), or use Target.dynamic_range(), which "
-                "needs no data",
+                fix="pass task=tfopt.Task.from_arrays(...); without data, pass representative="
+                "tfopt.synthetic_inputs(model), or use Target.dynamic_range()",
             )
         return [_zeros(tensor) for tensor in model.inputs], set()
-    task.check(model)
-    arrays = task.representative_inputs(
-        target.representative_samples if target.needs_calibration else 1
-    )
     found = columns(arrays, model.input_names)
+    for name, tensor, array in zip(model.input_names, model.inputs, found, strict=True):
+        _check_fits(name, tensor, array, calibrates=target.needs_calibration)
     typed = [
         np.asarray(array, tensor.dtype.as_numpy_dtype)
         for array, tensor in zip(found, model.inputs, strict=True)
     ]
-    _, labels = task.validation.first()
+    labels = task.validation.first()[1] if task is not None else None
     named = [given for given in (arrays, labels) if isinstance(given, dict)]
     return typed, {name for given in named for name in given}
+
+
+def _check_fits(name: str, tensor: Any, array: np.ndarray, *, calibrates: bool) -> None:
+    if not tensor.shape[1:].is_compatible_with(array.shape[1:]):
+        raise DataError(
+            received=f"representative samples of shape {array.shape[1:]} for input {name!r}",
+            expected=f"shape {tuple(tensor.shape[1:])}, where None is any size",
+            fix="give samples along the first axis, each of the shape the model takes",
+        )
+    if calibrates and tensor.dtype.is_floating and array.size > 1 and not np.ptp(array):
+        raise DataError(
+            received=f"representative samples that are all {array.flat[0]:g} for input {name!r}",
+            expected="samples as the model sees them in use: their range becomes the file's",
+            fix="calibrate with real samples",
+        )
 
 
 def _zeros(tensor: Any) -> np.ndarray:
     shape = [_OPEN_SIZE if size is None else size for size in tensor.shape[1:]]
     return np.zeros([1, *shape], tensor.dtype.as_numpy_dtype)
-
-
-def _content(traced: tracing.Traced, samples: list[np.ndarray], target: Target) -> bytes:
-    try:
-        return converter.run(traced, target, samples if target.needs_calibration else None)
-    except converter.ConverterFailure as error:
-        raise explained(error, traced, target) from error

@@ -1,7 +1,8 @@
-"""TensorFlow's converter: from a traced function to the bytes it writes, in process or apart."""
+"""TensorFlow's converter, in a process of its own: from a traced function to the bytes."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +11,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.wrap_function import function_from_graph_def
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from tfopt.errors import TfoptError
 from tfopt.target import Target
+from tfopt.tflite import quantizing
+from tfopt.tflite.keeping import LayerNames
 from tfopt.tflite.quiet import captured
 from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
 from tfopt.tflite.tracing import Traced, input_name
 
 _TIME_LIMIT_S = 1800.0
 _NO_OUTPUT = "the converter printed nothing"
-_sandbox = Sandbox()
+_sandbox = Sandbox(imports=__name__)
 
 Samples = Sequence[np.ndarray] | None
 """Calibration data: one array for each input in the model's order, of the model's types."""
@@ -40,10 +46,10 @@ class ConverterFailure(Exception):
 def run(traced: Traced, target: Target, samples: Samples) -> bytes:
     """Converts a traced model.
 
-    From the frozen graph: a SavedModel, the other way, takes ten times as long to write and read,
-    and puts numbers that count through the process into the file. Only a loop needs one, since
-    freezing dissolves the functions by which the converter knows an LSTM; it is then converted in
-    a process of its own, because the converter may crash on loops.
+    In another process, since the converter ends its own on some models. From the frozen graph: a
+    SavedModel, the other way, takes ten times as long to write and read, and puts numbers that
+    count through the process into the file. Only a loop needs one, since freezing dissolves the
+    functions by which the converter knows an LSTM.
 
     Args:
         traced: The model's inference.
@@ -52,43 +58,87 @@ def run(traced: Traced, target: Target, samples: Samples) -> bytes:
 
     Raises:
         ConverterFailure: The converter raised an error, crashed or took too long.
+        SettingError: A layer that is to stay in floating point has no op in the file.
+        ConversionError: An activation is not finite on the samples.
     """
-    if traced.loops:
-        return _run_apart(traced, target, samples)
-    feed = _by_position(samples) if samples is not None else None
-    with captured() as printed:
-        try:
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.function])
-            return _converted(converter, target, feed)
-        except Exception as error:
-            raise ConverterFailure(f"{error}\n{printed()}") from error
-
-
-def _run_apart(traced: Traced, target: Target, samples: Samples) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
-        module = tf.Module()
-        module.variables_of_model = traced.model.variables
-        with captured():
-            tf.saved_model.save(module, f"{directory}/model", signatures=traced.function)
         for index, array in enumerate(samples or ()):
             np.save(f"{directory}/{index:05d}.npy", array)
+        write, convert = (_save, run_saved) if traced.loops else (_freeze, run_frozen)
+        with captured():
+            write(traced, directory)
         try:
-            return _sandbox.call(run_saved, directory, target, time_limit_s=_TIME_LIMIT_S)
+            names = LayerNames.of(traced)
+            made = _sandbox.call(convert, directory, target, names, time_limit_s=_TIME_LIMIT_S)
         except Crashed as error:
             raise ConverterFailure(error.printed or _NO_OUTPUT, crash=error.how) from error
         except Failed as error:
             raise ConverterFailure(str(error)) from error
+    if isinstance(made, Exception):
+        raise made
+    converted: bytes = made
+    return converted
 
 
-def run_saved(directory: str, target: Target) -> bytes:
-    """Converts the SavedModel and the calibration data in a directory: called in a sandbox."""
+def prepare() -> None:
+    """Starts the process that converts, which imports TensorFlow while something else is done."""
+    _sandbox.start()
+
+
+def _save(traced: Traced, directory: str) -> None:
+    module = tf.Module()
+    module.variables_of_model = traced.model.variables
+    tf.saved_model.save(module, f"{directory}/model", signatures=traced.function)
+
+
+def _freeze(traced: Traced, directory: str) -> None:
+    frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
+    graph = frozen.graph.as_graph_def().SerializeToString(deterministic=True)
+    ends = [[tensor.name for tensor in ends] for ends in (frozen.inputs, frozen.outputs)]
+    Path(directory, "graph.pb").write_bytes(graph)
+    Path(directory, "ends.json").write_text(json.dumps(ends))
+
+
+def run_frozen(directory: str, target: Target, names: LayerNames) -> bytes | Exception:
+    """Converts the frozen graph and the calibration data in a directory: called in a sandbox.
+
+    Returns an error instead of raising it: one of ours, or a `ConverterFailure`.
+    """
+    graph = tf.compat.v1.GraphDef.FromString(Path(directory, "graph.pb").read_bytes())
+    inputs, outputs = json.loads(Path(directory, "ends.json").read_text())
+    samples = [np.load(file, mmap_mode="r") for file in sorted(Path(directory).glob("*.npy"))]
+    with captured() as printed:
+        try:
+            function = function_from_graph_def(graph, inputs, outputs)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+            return _converted(converter, target, samples or None, _by_position, names)
+        except TfoptError as error:
+            return error
+        except Exception as error:
+            return ConverterFailure(f"{error}\n{printed()}")
+
+
+def run_saved(directory: str, target: Target, names: LayerNames) -> bytes | TfoptError:
+    """Converts the SavedModel and the calibration data in a directory: called in a sandbox.
+
+    Returns an error of ours instead of raising it, since all others are the converter's.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(os.path.join(directory, "model"))
     files = sorted(Path(directory).glob("*.npy"))
     samples = [np.load(file, mmap_mode="r") for file in files]
-    return _converted(converter, target, _by_name(samples) if samples else None)
+    try:
+        return _converted(converter, target, samples or None, _by_name, names)
+    except TfoptError as error:
+        return error
 
 
-def _converted(converter: Any, target: Target, feed: Callable[[], Iterator[Any]] | None) -> bytes:
+def _converted(
+    converter: Any,
+    target: Target,
+    samples: Samples,
+    feed: Callable[[Sequence[np.ndarray]], Callable[[], Iterator[Any]]],
+    names: LayerNames,
+) -> bytes:
     ops = tf.lite.OpsSet
     converter.exclude_conversion_metadata = True  # a hash and version numbers, in every file
     converter.inference_input_type = tf.dtypes.as_dtype(target.input_type)
@@ -104,8 +154,14 @@ def _converted(converter: Any, target: Target, feed: Callable[[], Iterator[Any]]
             ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
             ops.TFLITE_BUILTINS,  # else it stops at the first op in floating point, unnamed
         ]
-    if target.needs_calibration:
-        converter.representative_dataset = feed
+    if target.needs_calibration and samples is not None:
+        quantizing.quantize_with(
+            converter,
+            target,
+            feed=feed(samples),
+            samples={input_name(index): array for index, array in enumerate(samples)},
+            names=names,
+        )
     return converter.convert()
 
 

@@ -48,11 +48,11 @@ def finish(
     main.inputs, main.outputs = reads, writes
     model.description = schema.DESCRIPTION.encode()
     model.signatureDefs = [_signature(inputs, reads, outputs, writes)]
-    _drop_orphans(model)
+    drop_orphans(model)
     return schema.pack(model)
 
 
-def _drop_orphans(model: Any) -> None:
+def drop_orphans(model: Any) -> None:
     """Drops buffers that nothing refers to; the converter leaves some, with memory's garbage."""
     holders = [tensor for graph in model.subgraphs for tensor in graph.tensors]
     holders += model.metadata or []

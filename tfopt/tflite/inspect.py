@@ -90,6 +90,7 @@ def _ops(number: int, tensors: list[Tensor], model: Any) -> list[Op]:
     outputs = schema.integers(graph.outputs) if ours and number == 0 else ()
     layers = {names[index] for index in outputs}
     shapes = [schema.integers(tensor.shape) for tensor in graph.tensors or []]
+    stored = kernels.stored(graph, model)
     found = []
     for index, (op, (reads, writes)) in enumerate(zip(operators, edges, strict=True)):
         name = schema.op_name(model.operatorCodes[op.opcodeIndex])
@@ -113,6 +114,7 @@ def _ops(number: int, tensors: list[Tensor], model: Any) -> list[Op]:
                     op.builtinOptions,
                 ),
                 layer=origins.guess(told_by, scope, layers),
+                kernels=tuple(tensors[tensor] for tensor in stored[index]),
                 origins=told_by,
             )
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import zlib
 from collections import Counter
 from typing import Any
 
 from tfopt.tables import text_table
+from tfopt.tflite import four_bit_ops
 from tfopt.tflite.kernels import Kernels
 
 _FLOATS = ("float", "bfloat", "complex")
@@ -62,6 +64,7 @@ class Op:
         outputs: The tensors it writes.
         macs: Multiply-accumulate operations of one run.
         layer: The Keras layer it comes from, guessed from the names of its tensors.
+        kernels: The constants its weights are stored in.
         origins: Names of tensors at it and around it, those that tell most about its layer first.
     """
 
@@ -72,7 +75,14 @@ class Op:
     outputs: tuple[Tensor, ...]
     macs: int
     layer: str | None
+    kernels: tuple[Tensor, ...] = ()
     origins: tuple[str, ...] = dataclasses.field(repr=False, default=())
+
+    @property
+    def weight_bits(self) -> int | None:
+        """Bits of a weight in its kernel as stored; None if it has none."""
+        bits = [int(re.sub(r"\D", "", kernel.dtype.split("_")[0])) for kernel in self.kernels]
+        return max(bits, default=None)
 
     @property
     def dtypes(self) -> str:
@@ -191,10 +201,26 @@ class Inspection:
             f"parameters  {self.parameters:,}, {self.sparsity:.1%} zero, "
             f"at most {self.unique_weights:,} distinct where they share a scale",
             f"MACs        {self.macs:,}",
+            *self._weights(),
             f"arithmetic  {self._arithmetic()}",
         ]
         islands = self.float_ops if lines[-1].endswith(":") else ()
         return "\n".join([*lines, *(f"            - {op}" for op in islands)])
+
+    def _weights(self) -> list[str]:
+        """Says which weights have 8 bits in a file that has others of 4, and why."""
+        bits = Counter(op.weight_bits for op in self.ops if op.weight_bits)
+        if 4 not in bits:
+            return []
+        wider = sorted(set(bits) - {4})
+        counts = [f"{size} bits in {bits[size]} op(s)" for size in (4, *wider)]
+        kept = [
+            f"            - {op.name}"
+            + (f" of layer {op.layer!r}" if op.layer else "")
+            + f": {why}"
+            for op, why in four_bit_ops.kept(self.ops)
+        ]
+        return [f"weights     {', '.join(counts)}" + ":" * bool(kept), *kept]
 
     def _arithmetic(self) -> str:
         if self.integer_only:
@@ -217,6 +243,7 @@ def _op_to_dict(op: Op) -> dict[str, Any]:
         "subgraph": op.subgraph,
         "name": op.name,
         "layer": op.layer,
+        "weight_bits": op.weight_bits,
         "macs": op.macs,
         "inputs": [dataclasses.asdict(tensor) for tensor in op.inputs],
         "outputs": [dataclasses.asdict(tensor) for tensor in op.outputs],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -50,6 +51,7 @@ class TFLiteModel:
         threads: Threads of the interpreter itself.
         kernels: `"default"` (XNNPACK), `"builtin"` (TensorFlow Lite's own, which a
             microcontroller's equal bit for bit) or `"reference"` (plain and slow).
+        keep_tensors: Keep what tensors inside hold, for `activations`; without XNNPACK then.
 
     Raises:
         InterpreterError: The file cannot be read, or the interpreter refuses it.
@@ -73,6 +75,7 @@ class TFLiteModel:
         *,
         threads: int = 1,
         kernels: Kernels = "default",
+        keep_tensors: bool = False,
     ) -> None:
         if threads < 1:
             raise SettingError(
@@ -87,7 +90,7 @@ class TFLiteModel:
                 fix="leave it out for the fastest",
             )
         self._content = read_tflite(tflite)
-        self._threads, self._kernels = threads, kernels
+        self._threads, self._kernels, self._keep_tensors = threads, kernels, keep_tensors
         self._batch: int | None = None
         self._shapes: list[tuple[int, ...]] | None = None
         self._load()
@@ -126,6 +129,24 @@ class TFLiteModel:
         if len(parts) == 1:
             return parts[0]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def activations(
+        self, x: Arrays, tensors: Sequence[int]
+    ) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """Runs samples and yields what tensors inside hold: the number of samples, and the values.
+
+        Args:
+            x: The inputs, as for `predict`.
+            tensors: The tensors' numbers; `keep_tensors` must be set.
+
+        Raises:
+            DataError, InterpreterError: As for `predict`.
+        """
+        arrays = self._matched(x)
+        for start in range(0, len(arrays[0]), size := self._batch_size(arrays)):
+            batch = [array[start : start + size] for array in arrays]
+            self._run(batch)
+            yield len(batch[0]), [self._interpreter.get_tensor(index) for index in tensors]
 
     def set_inputs(self, x: Arrays) -> None:
         """Puts samples into the inputs, all at once, for `invoke`: what a stop watch needs.
@@ -192,6 +213,7 @@ class TFLiteModel:
                 experimental_op_resolver_type=getattr(
                     module.OpResolverType, _RESOLVERS[self._kernels]
                 ),
+                experimental_preserve_all_tensors=self._keep_tensors,
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

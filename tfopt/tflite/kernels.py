@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -60,20 +61,39 @@ def find(model: Any, content: bytes) -> Kernels:
     """
     found: dict[int, tuple[Any, np.ndarray]] = {}
     for graph in model.subgraphs:
-        stored_as = {}
-        for op in graph.operators or []:
-            name = schema.op_name(model.operatorCodes[op.opcodeIndex])
-            inputs = schema.integers(op.inputs)
-            if name in ("DEQUANTIZE", "DENSIFY"):
-                stored_as.update(dict.fromkeys(schema.integers(op.outputs), inputs[0]))
-            for position in macs.kernel_positions(name):
-                if position >= len(inputs) or inputs[position] < 0:
-                    continue
-                tensor = graph.tensors[stored_as.get(inputs[position], inputs[position])]
-                data = schema.stored(content, model.buffers[tensor.buffer])
-                if data is not None and is_learned(tensor):
-                    found[tensor.buffer] = (tensor, data)
+        for index in dict.fromkeys(itertools.chain(*stored(graph, model))):
+            tensor = graph.tensors[index]
+            data = schema.stored(content, model.buffers[tensor.buffer])
+            if data is not None:
+                found[tensor.buffer] = (tensor, data)
     return Kernels(content, tuple(found.values()))
+
+
+def stored(graph: Any, model: Any) -> list[tuple[int, ...]]:
+    """Returns the numbers of the tensors that each op of a subgraph has its kernels stored in.
+
+    Args:
+        graph: The subgraph.
+        model: The unpacked flatbuffer.
+    """
+    found = []
+    stored_as: dict[int, int] = {}
+    for op in graph.operators or []:
+        name = schema.op_name(model.operatorCodes[op.opcodeIndex])
+        inputs = schema.integers(op.inputs)
+        if name in ("DEQUANTIZE", "DENSIFY"):
+            stored_as.update(dict.fromkeys(schema.integers(op.outputs), inputs[0]))
+        places = [place for place in macs.kernel_positions(name) if place < len(inputs)]
+        indexes = [stored_as.get(inputs[place], inputs[place]) for place in places]
+        found.append(
+            tuple(index for index in indexes if index >= 0 and _is_kernel(index, graph, model))
+        )
+    return found
+
+
+def _is_kernel(index: int, graph: Any, model: Any) -> bool:
+    tensor = graph.tensors[index]
+    return schema.is_constant(model.buffers[tensor.buffer]) and is_learned(tensor)
 
 
 def is_learned(tensor: Any) -> bool:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfopt.errors import ConversionError, FloatOpsError, InterpreterError
+from tfopt.errors import ConversionError, FloatOpsError, InterpreterError, SettingError
 from tfopt.target import Target
 from tfopt.tflite.inspect import Inspection, Op, layer_of
 from tfopt.tflite.interpreter import Kernels, TFLiteModel
+from tfopt.tflite.keeping import belongs
 from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
 
 _TIME_LIMIT_S = 300.0
+_INTEGER_INPUT = "declare an input of integers as such, Input(..., dtype='int32'); else "
 _sandbox = Sandbox()
 
 
@@ -108,10 +110,33 @@ def check_lstms(inspection: Inspection) -> None:
             )
 
 
+def check_kept(inspection: Inspection, target: Target, layers: Mapping[str, str]) -> None:
+    """Checks that the layers to keep in floating point have an op there.
+
+    Args:
+        inspection: The file.
+        target: The target.
+        layers: What the user's model calls each layer, by its name in the file.
+
+    Raises:
+        SettingError: One has only integer ops.
+    """
+    for name in target.keep_float:
+        if not any(belongs(op, [name], layers) for op in _computing_in_float(inspection)):
+            raise SettingError(
+                received=f"keep_float with {name!r}, whose ops the converter makes integer ones",
+                expected="a layer whose ranges are not stated by quantization-aware training, and "
+                "that does more than to move data",
+                fix=f"take {name!r} out of keep_float, or train without it",
+            )
+
+
 def float_ops_error(
     inspection: Inspection, target: Target, layers: Mapping[str, str]
 ) -> FloatOpsError | None:
     """Returns the error that a file of an integer target has ops in floating point; None if not.
+
+    Ops of layers that the target keeps in floating point are as they should be.
 
     Args:
         inspection: The file.
@@ -120,17 +145,31 @@ def float_ops_error(
     """
     if not target.integer_only or inspection.integer_only:
         return None
-    # the conversions around an op are a consequence of it
-    computing = [op for op in inspection.float_ops if op.name not in ("QUANTIZE", "DEQUANTIZE")]
-    ops = [_in_users_words(op, layers) for op in computing or inspection.float_ops]
+    computing = _computing_in_float(inspection)
+    unasked = [op for op in computing if not belongs(op, target.keep_float, layers)]
+    if computing and not unasked:
+        return None
+    ops = [_in_users_words(op, layers) for op in unasked or inspection.float_ops]
     where = ", ".join(dict.fromkeys(repr(op.layer) for op in ops if op.layer))
+    other = "use exporter='tflite', " if target.exporter == "litert" else ""
+    other += _INTEGER_INPUT * any(map(_makes_indices, unasked))
     return FloatOpsError(
         received=f"{len(ops)} op(s) in floating point in a file for {target.numerics}: "
         + "; ".join(map(str, ops)),
         expected="integer ops only",
-        fix=f"replace {f'layer {where}' if where else 'what they come from'} by one that has an "
-        "integer kernel, move it out of the model, or accept it with allow_float_ops=True",
+        fix=f"{other}replace {f'layer {where}' if where else 'what they come from'} by one that "
+        "has an integer kernel, move it out of the model, or accept it with allow_float_ops=True",
     )
+
+
+def _makes_indices(op: Op) -> bool:
+    """Whether an op makes integers of real numbers, as an embedding does of a real input."""
+    return op.name == "CAST" and op.outputs[0].dtype in ("int32", "int64")
+
+
+def _computing_in_float(inspection: Inspection) -> list[Op]:
+    """The ops in floating point but for conversions, which are a consequence of the others."""
+    return [op for op in inspection.float_ops if op.name not in ("QUANTIZE", "DEQUANTIZE")]
 
 
 def _in_users_words(op: Op, layers: Mapping[str, str]) -> Op:

@@ -50,6 +50,9 @@ class Sandbox:
     one. It ends with this process. Not a fork, which hangs once TensorFlow's threads run, and not
     `multiprocessing`, which runs the user's own script again.
 
+    Args:
+        imports: The name of a module that the process imports as soon as it starts.
+
     Example:
         >>> sandbox = Sandbox()
         >>> sandbox.call(len, b"four", time_limit_s=60)
@@ -57,7 +60,8 @@ class Sandbox:
         >>> sandbox.close()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, imports: str = "") -> None:
+        self._imports = imports
         self._process: subprocess.Popen[bytes] | None = None
         self._printed: IO[bytes] | None = None
         self._lock = threading.Lock()
@@ -118,7 +122,7 @@ class Sandbox:
             self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
             path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+                [sys.executable, "-c", f"from {__name__} import serve; serve({self._imports!r})"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._printed,
@@ -151,10 +155,12 @@ class Sandbox:
         return self._printed.read().decode("utf-8", "replace")
 
 
-def serve() -> None:
+def serve(imports: str = "") -> None:
     """Answers calls on the standard streams until they close: the life of a sandbox's process."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what C++ code prints must not get between the answers
+    if imports:
+        importlib.import_module(imports)
     while True:
         try:
             module, name, arguments = pickle.load(sys.stdin.buffer)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfopt.errors import ModelError
 from tfopt.keras_gate import tf_keras
 from tfopt.tflite import naming
+from tfopt.tflite.rewrites.tracing import rewritten
 
 MOST_STEPS = 512
 """Recurrent layers over longer sequences are not unrolled: a step takes about ten ops."""
@@ -52,6 +53,12 @@ class Traced:
     loops: bool
     model: tf_keras.Model
 
+    @property
+    def input_types(self) -> list[str]:
+        """The types the function takes, which need not be the model's."""
+        specs = self.function.structured_input_signature[0]
+        return [spec.dtype.name for spec in specs]
+
 
 def trace(
     model: tf_keras.Model,
@@ -60,6 +67,9 @@ def trace(
     lstm_ops: bool,
     fake_quantized: bool,
     keep_names: Collection[str] = (),
+    integer: bool = False,
+    bytes_as_reals: bool = False,
+    shapes: Sequence[Sequence[int]] | None = None,
 ) -> Traced:
     """Traces a model in inference mode, each layer under its position instead of its name.
 
@@ -75,6 +85,9 @@ def trace(
             model computes with the trained weights in floating point.
         keep_names: Names of inputs and outputs that data goes by: kept in the file even if Keras
             made them.
+        integer: The file is to compute with integers: ops without an integer kernel are rewritten.
+        bytes_as_reals: Trace inputs of uint8 that the model only turns into real numbers as such.
+        shapes: The inputs' shapes, the batch left out, if not the model's own, which may be open.
 
     Raises:
         ModelError: TensorFlow cannot trace the model; its error is chained.
@@ -82,10 +95,8 @@ def trace(
     layers = list(dict.fromkeys(model._flatten_layers()))
     scopes = naming.scopes(layers)
     names = naming.file_names(layers, keep=keep_names)
-    specs = [
-        tf.TensorSpec([batch, *tensor.shape[1:]], tensor.dtype, name=input_name(index))
-        for index, tensor in enumerate(model.inputs)
-    ]
+    sizes = shapes or [tensor.shape[1:] for tensor in model.inputs]
+    kinds = [tensor.dtype for tensor in model.inputs]
 
     @tf.function
     def infer(*inputs):  # type: ignore[no-untyped-def]  # noqa: ANN202 - AutoGraph reads it
@@ -94,10 +105,17 @@ def trace(
         return {output_name(index): output for index, output in enumerate(outputs)}
 
     quantization = contextlib.nullcontext() if fake_quantized else _without_fake_quantization()
+    ops = rewritten(integer=integer)
     time = contextlib.nullcontext() if lstm_ops else _unrolled(layers)
     try:
-        with _lock, _scoped(layers, scopes), _in_full_precision(layers), time, quantization:
-            function = infer.get_concrete_function(*specs)
+        with _lock, _scoped(layers, scopes), _in_full_precision(layers), time, quantization, ops:
+            function = infer.get_concrete_function(*_specs(batch, sizes, kinds))
+            if bytes_as_reals and any(only_reals := _only_made_real(function)):
+                kinds = [
+                    tf.float32 if real else kind
+                    for kind, real in zip(kinds, only_reals, strict=True)
+                ]
+                function = infer.get_concrete_function(*_specs(batch, sizes, kinds))
     except Exception as error:
         raise _cannot_trace(model, error) from error
     return Traced(
@@ -116,6 +134,29 @@ def trace(
     )
 
 
+def _specs(
+    batch: int | None, sizes: Sequence[Any], kinds: Sequence[tf.DType]
+) -> list[tf.TensorSpec]:
+    return [
+        tf.TensorSpec([batch, *size], kind, name=input_name(index))
+        for index, (size, kind) in enumerate(zip(sizes, kinds, strict=True))
+    ]
+
+
+def _only_made_real(function: Any) -> list[bool]:
+    """Which inputs are bytes that nothing is done with but to make them real numbers."""
+
+    def made_real(consumer: tf.Operation) -> bool:
+        return consumer.type == "Cast" and consumer.outputs[0].dtype == tf.float32
+
+    return [
+        tensor.dtype == tf.uint8
+        and bool(users := tensor.consumers())
+        and all(map(made_real, users))
+        for tensor in function.inputs[: len(function.structured_input_signature[0])]
+    ]
+
+
 def has_lstm_ops(model: tf_keras.Model) -> bool:
     """Returns whether a model's recurrent layers are all plain LSTMs, which TensorFlow Lite has."""
     layers = list(model._flatten_layers())
@@ -131,6 +172,11 @@ def _is_plain_lstm(layer: Any) -> bool:
     plain = isinstance(layer, tf_keras.layers.LSTM) and layer._could_use_gpu_kernel
     begins_at_zero = not layer.inbound_nodes or len(tf.nest.flatten(layer.input)) == 1
     return plain and begins_at_zero and not layer.stateful
+
+
+def has_recurrent_layers(model: tf_keras.Model) -> bool:
+    """Returns whether a layer of a model repeats a cell for each step of time."""
+    return any(isinstance(layer, tf_keras.layers.RNN) for layer in model._flatten_layers())
 
 
 def input_name(index: int) -> str:

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# The tests that take minutes each: large networks and machine-dependent aims.
+source "$(dirname "$0")/environment.sh" dev
+
+pytest --numprocesses="${PYTEST_WORKERS:-2}" --dist=loadfile -m slow tests "$@"

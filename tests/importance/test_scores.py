@@ -1,0 +1,97 @@
+"""Each kind of importance finds the channels that matter, and refitting makes up for the others."""
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.graph.dependencies import analyse
+from tfopt.graph.running import recalibrate_batch_norm, run
+from tfopt.graph.slicing import slice_channels
+from tfopt.importance.data import labelled
+from tfopt.importance.reconstruction import refit
+from tfopt.importance.scores import judged, scores
+from tfopt.keras_gate import tf_keras
+from tfopt.testing import dense_net, residual_net, small_cnn
+
+layers = tf_keras.layers
+KINDS = ["l1", "l2", "bn_scale", "taylor", "activation", "reconstruction"]
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tfopt.Task.digits()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_faint_channels_count_least(kind, task):
+    tf_keras.utils.set_random_seed(0)
+    model = residual_net()
+    found = analyse(model)
+    faint = found.groups[1].units[[1, 4, 6]]
+    for axis in found.axes:
+        if axis.role != "reads" and "moving" not in axis.variable.name:
+            scale = np.where(np.isin(axis.ids, faint), 0.01, 1.0)
+            shape = [-1 if i == axis.axis else 1 for i in range(len(axis.variable.shape))]
+            axis.variable.assign(axis.variable.numpy() * scale.reshape(shape))
+    inputs = task.representative_inputs(64)
+    found_scores = scores(found, kind, inputs=inputs, task=task, samples=64)
+    others = np.setdiff1d(found.groups[1].units, faint)
+    assert found_scores[faint].max() < found_scores[others].min()
+    assert found_scores.shape == (found.units,)
+
+
+def test_batch_norm_cannot_judge_what_it_does_not_scale():
+    found = judged(analyse(dense_net()), "bn_scale")
+    assert found.groups == ()
+    assert any("no batch norm scales" in reason for reason in found.reasons.values())
+
+
+def test_labelled_samples_are_random_and_the_same_again(task):
+    first, again = (list(labelled(task, 100)) for _ in range(2))
+    assert sum(len(y) for _, y in first) == 100
+    for (x, y), (other_x, other_y) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(x, other_x)
+        np.testing.assert_array_equal(y, other_y)
+
+
+@pytest.mark.parametrize("settings", [{}, {"strides": 2, "padding": "same"}, {"dilation_rate": 2}])
+def test_refitting_makes_up_for_what_other_channels_tell_too(settings):
+    tf_keras.utils.set_random_seed(0)
+    image = layers.Input((8, 8, 3))
+    x = layers.Conv2D(8, 1, activation="relu", name="stem")(image)
+    x = layers.Conv2D(4, 3, name="next", **settings)(x)
+    model = tf_keras.Model(image, layers.Dense(2, name="top")(layers.GlobalAveragePooling2D()(x)))
+    stem = model.get_layer("stem")
+    kernel = stem.kernel.numpy()
+    kernel[..., 4:] = 2 * kernel[..., :4]  # twins of the first four
+    stem.kernel.assign(kernel)
+    found = analyse(model)
+    kept = found.everything()
+    kept[found.groups[0].units[4:]] = False
+    inputs = np.random.default_rng(0).random((64, 8, 8, 3), np.float32)
+    sliced = slice_channels(found, kept)
+    off = np.abs(sliced(inputs) - model(inputs)).mean()
+    assert refit(sliced, found, kept, inputs) == ["next"]
+    assert np.abs(sliced(inputs) - model(inputs)).mean() < 0.02 * off
+
+
+def test_recalibrated_statistics_are_those_of_the_data(task):
+    model = small_cnn()
+    inputs = task.representative_inputs(64)
+    recalibrate_batch_norm(model, inputs)
+    seen = {}
+    run(model, inputs, lambda node, x: seen.setdefault(node.layer.name, x.numpy()))
+    for name in ("stem_bn", "block_bn"):
+        norm = model.get_layer(name)
+        mean = seen[name].mean((0, 1, 2))
+        np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-3, atol=1e-5)
+        variance = seen[name].var((0, 1, 2))
+        np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-3, atol=1e-6)
+
+
+def test_frozen_batch_norms_keep_their_statistics(task):
+    model = small_cnn()
+    model.get_layer("stem_bn").trainable = False
+    recalibrate_batch_norm(model, task.representative_inputs(16))
+    assert (model.get_layer("stem_bn").moving_variance.numpy() == 1).all()
+    assert (model.get_layer("block_bn").moving_variance.numpy() != 1).all()

@@ -1,0 +1,74 @@
+import dataclasses
+
+import pytest
+
+import tfopt
+from tfopt.errors import BudgetError, SettingError
+from tfopt.post_training import precision
+from tfopt.post_training.choice import refine
+from tfopt.post_training.trials import Bench
+from tfopt.testing import residual_net, small_cnn
+
+PLAIN_INT4 = tfopt.Target.int4_weights(refine=False)
+
+
+def test_finer_numbers_make_no_layer_worse_and_some_better(digits, trained):
+    bench = Bench(trained(small_cnn), digits)
+    rows = precision.sensitivity(bench, bench.trial((), PLAIN_INT4))
+    assert {row.layer for row in rows} == {"stem_conv", "block_conv", "probabilities"}
+    assert sum(row.cost for row in rows) == pytest.approx(1)
+    assert max(row.gain for row in rows) > 0
+
+
+def test_what_follows_a_layer_goes_with_it(digits, trained):
+    groups = precision.layer_groups(Bench(trained(residual_net), digits).trial((), PLAIN_INT4))
+    assert groups["second_conv"].layers[:2] == ("second_conv", "add")
+    assert "pool" in groups["second_conv"].layers
+    assert groups["stem_conv"].layers == ("stem_conv",)
+
+
+@pytest.fixture(scope="module")
+def imitation(digits, trained):
+    """A model, and the task of answering as it does: any rounding costs some of the metric."""
+    model = trained(residual_net)
+    x = next(digits.validation.batches(200))[0]
+    own = (x, model.predict(x, verbose=0))
+    return model, tfopt.Task.from_arrays(own, own, loss="mse", metric="mae")
+
+
+def test_a_budget_is_kept_with_as_few_layers_as_it_takes(imitation):
+    model, task = imitation
+    bench = Bench(model, task)
+    plain, eight = (bench.trial((), t) for t in (PLAIN_INT4, tfopt.Target.int8(refine=False)))
+    limit = 0.6 * bench.drop(plain).value + 0.4 * bench.drop(eight).value
+    target = dataclasses.replace(PLAIN_INT4, max_accuracy_drop=limit)
+    refined = refine(model, task=task, target=target)
+    assert refined.keeps_budget and refined.drop.value <= limit
+    groups = precision.layer_groups(plain)
+    kept = [row.layer for row in refined.sensitivity if row.kept == "int8"]
+    assert kept and len(kept) < len(groups)
+    fewer = tuple(n for name in kept[:-1] for n in groups[name].layers)
+    assert bench.drop(bench.trial((), dataclasses.replace(target, keep_int8=fewer))).value > limit
+    assert len(plain.tflite) < len(refined.tflite) < len(eight.tflite)
+
+
+def test_layers_of_an_int8_file_are_kept_in_16_bits(imitation):
+    model, task = imitation
+    bench = Bench(model, task)
+    plain = bench.trial((), tfopt.Target.int8(refine=False))
+    target = tfopt.Target.int8(refine=False, max_accuracy_drop=0.8 * bench.drop(plain).value)
+    refined = refine(model, task=task, target=target)
+    assert refined.target.keep_int16 and refined.drop.value < bench.drop(plain).value
+    assert tfopt.inspect(refined.tflite).integer_only
+
+
+def test_a_budget_that_nothing_keeps_is_refused_with_how_near_it_came(imitation):
+    model, task = imitation
+    target = dataclasses.replace(PLAIN_INT4, max_accuracy_drop=0.0)
+    with pytest.raises(BudgetError, match=r"drops by .* \(95 % interval .*max_accuracy_drop=0\."):
+        tfopt.convert(model, task=task, target=target)
+
+
+def test_a_budget_needs_data():
+    with pytest.raises(SettingError, match=r"max_accuracy_drop=0\.01 without a task"):
+        tfopt.convert(small_cnn(), target=tfopt.Target.dynamic_range(max_accuracy_drop=0.01))

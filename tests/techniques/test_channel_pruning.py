@@ -1,0 +1,188 @@
+"""Channel pruning reaches its aim with a smaller dense model, or says why it cannot."""
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.errors import SettingError, TechniqueError
+from tfopt.graph.dependencies import analyse
+from tfopt.graph.slice_cost import Costs
+from tfopt.keras_gate import tf_keras
+from tfopt.testing import check_technique, dense_net, depthwise_net, residual_net, small_cnn
+
+layers = tf_keras.layers
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tfopt.Task.digits()
+
+
+def cost(model):
+    found = analyse(model)
+    return Costs(found).of(found.everything())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"macs": 0.5, "importance": "taylor"},
+        {"parameters": 0.5, "importance": "bn_scale", "spread": "uniform"},
+        {"channels": 0.5, "importance": "activation", "iterations": 2, "teacher": "baseline"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_each_aim_is_reached(settings, task):
+    model = residual_net()
+    pruned = tfopt.ChannelPruning(epochs=0.5, multiple_of=1, **settings).apply(model, task)
+    name = next(iter(settings))
+    assert 0 < getattr(cost(pruned), name) <= 0.5 * getattr(cost(model), name)
+
+
+@pytest.mark.slow
+def test_a_latency_is_reached(task):
+    image = layers.Input((8, 8, 1))
+    x = image
+    for _ in range(3):
+        x = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = tf_keras.Model(image, layers.Dense(10, activation="softmax")(x))
+    float32 = tfopt.Target.float32()
+    before = tfopt.benchmark(tfopt.convert(model, target=float32)).median_ms
+    technique = tfopt.ChannelPruning(latency_ms=before / 2, epochs=0.1)
+    pruned = technique.apply(model, task)
+    after = tfopt.benchmark(tfopt.convert(pruned, target=float32)).median_ms
+    assert after < 0.8 * before
+    assert cost(pruned).macs < cost(model).macs
+
+
+def test_promises_of_a_technique(task):
+    pruned = check_technique(tfopt.ChannelPruning(channels=0.5, epochs=0.5), small_cnn(), task=task)
+    assert pruned.get_layer("block_conv").kernel.shape == (3, 3, 4, 8)
+
+
+def test_nothing_to_remove_changes_nothing(task):
+    model = small_cnn()
+    same = tfopt.ChannelPruning(macs=0).apply(model, task)
+    for ours, theirs in zip(same.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert same is not model
+
+
+def test_a_training_loop_of_ones_own(task):
+    model = small_cnn()
+    wrapped = tfopt.ChannelPruning(channels=0.5).wrap(
+        model, steps_per_epoch=8, representative=task.representative_inputs(64)
+    )
+    assert wrapped.selection.touched == (
+        "stem_conv", "stem_bn", "block_conv", "block_bn", "probabilities",
+    )  # fmt: skip
+    wrapped.model.compile("adam", "sparse_categorical_crossentropy")
+    wrapped.model.fit(*next(task.train.batches(64)), verbose=0)
+    assert wrapped.strip().count_params() < model.count_params() / 2
+    bare = tfopt.ChannelPruning(channels=0.5).wrap(model, steps_per_epoch=8)
+    assert bare.model.count_params() == wrapped.model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"importance": "taylor"}, "do without labels"),
+        ({"iterations": 2}, "do without a training after each iteration"),
+        ({"importance": "activation"}, "do without representative inputs"),
+    ],
+)
+def test_what_wrap_cannot_do_is_refused(settings, message):
+    technique = tfopt.ChannelPruning(channels=0.5, **settings)
+    with pytest.raises(SettingError, match=message):
+        technique.wrap(small_cnn(), steps_per_epoch=8)
+
+
+def reasons(technique, model):
+    return {skip.layer: skip.reason for skip in technique.select(model).skipped}
+
+
+def test_layers_left_alone_are_named_with_what_hangs_on_them():
+    technique = tfopt.ChannelPruning(channels=0.5, skip=("stem_conv",))
+    told = reasons(technique, depthwise_net())
+    assert told["stem_conv"] == "named in skip=('stem_conv',)"
+    assert told["depthwise"] == "stem_conv is named in skip=('stem_conv',)"
+    assert told["depthwise_relu"] == "has no weights along channels"
+    assert "pointwise_conv" in technique.select(depthwise_net()).touched
+
+
+def test_only_names_the_layers_that_lose_channels():
+    technique = tfopt.ChannelPruning(channels=0.5, only=("first_conv",))
+    assert technique.select(residual_net()).touched == ("first_conv", "first_bn", "second_conv")
+    assert "is not named in only" in reasons(technique, residual_net())["stem_conv"]
+    with pytest.raises(SettingError, match="'first_conv' is nearest"):
+        tfopt.ChannelPruning(channels=0.5, only=("frist_conv",)).select(residual_net())
+
+
+def test_frozen_layers_and_what_hangs_on_them_stay(task):
+    model = depthwise_net()
+    model.get_layer("depthwise_bn").trainable = False
+    pruned = tfopt.ChannelPruning(channels=0.5, epochs=0.1).apply(model, task)
+    assert pruned.get_layer("stem_conv").filters == 8
+    assert pruned.get_layer("pointwise_conv").filters == 8
+
+
+def test_a_model_without_removable_channels_is_refused():
+    model = tf_keras.Sequential([tf_keras.Input((4,)), layers.Dense(2, name="top")])
+    with pytest.raises(TechniqueError, match=r"no channel \(top: its channels are the model's out"):
+        tfopt.ChannelPruning(channels=0.5).select(model)
+
+
+def test_an_aim_that_would_empty_a_group_is_refused_before_training():
+    with pytest.raises(TechniqueError, match=r"every channel of hidden would.*channels=0\.75"):
+        tfopt.ChannelPruning(channels=0.9).select(dense_net())
+
+
+def test_a_latency_out_of_reach_is_refused_before_training(task):
+    with pytest.raises(TechniqueError, match="which the emptiest network takes"):
+        tfopt.ChannelPruning(latency_ms=1e-6).apply(dense_net(), task)
+
+
+def test_later_stages_are_refused(task):
+    clustered = tfopt.WeightClustering(clusters=4, epochs=0.1).apply(dense_net(), task)
+    with pytest.raises(TechniqueError, match="share few values, for ChannelPruning"):
+        tfopt.ChannelPruning(channels=0.5).select(clustered)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "Received no aim; expected exactly one of channels, macs"),
+        ({"channels": 0.5, "macs": 0.5}, r"channels=0\.5 and macs=0\.5 together"),
+        ({"channels": 1.0}, r"expected 0 <= channels < 1"),
+        ({"macs": "half"}, "macs='half'"),
+        ({"latency_ms": 0}, "latency_ms=0; expected milliseconds above 0"),
+        ({"channels": 0.5, "importance": "l3"}, "one of activation, bn_scale, l1, l2"),
+        ({"channels": 0.5, "spread": "wide"}, "one of global, uniform"),
+        ({"channels": 0.5, "multiple_of": 0}, "multiple_of=0; expected a whole number"),
+        ({"channels": 0.5, "iterations": 1.5}, r"iterations=1\.5"),
+        ({"channels": 0.5, "refit": 1}, "refit=1; expected True or False"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(SettingError, match=message):
+        tfopt.ChannelPruning(**settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["MobileNetV2", "ResNet50V2", "EfficientNetB0", "DenseNet121", "InceptionV3"]
+)
+def test_half_of_a_large_network_goes(name):
+    build = getattr(tf_keras.applications, name)
+    side = 75 if name == "InceptionV3" else 32
+    model = build(weights=None, input_shape=(side, side, 3), classes=10)
+    representative = np.random.default_rng(0).random((8, side, side, 3), np.float32)
+    technique = tfopt.ChannelPruning(channels=0.5, spread="uniform")
+    wrapped = technique.wrap(model, steps_per_epoch=1, representative=representative)
+    assert cost(wrapped.model).channels <= 0.5 * cost(model).channels
+    assert wrapped.model.count_params() < 0.35 * model.count_params()
+    pruned = wrapped.strip()
+    assert np.isfinite(pruned(representative)).all()
+    tflite = tfopt.convert(pruned, target=tfopt.Target.float32())
+    assert len(tflite) < 0.4 * 4 * model.count_params()

@@ -1,0 +1,87 @@
+import importlib
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.errors import ModelError
+from tfopt.testing import random_task
+from tfopt.testing.zoo import MODELS
+
+# Quick ones of every structure: one or several inputs and outputs, integers, a dict, nested.
+SOME = ["lenet", "embedding_pooling", "ssd", "named_inputs", "siamese", "landmarks_and_class"]
+
+
+def entry_named(name):
+    return next(entry for entry in MODELS if entry.name == name)
+
+
+def test_there_are_many_models_of_different_names():
+    names = [entry.name for entry in MODELS]
+    assert len(set(names)) == len(names) >= 60
+    assert len({entry.family for entry in MODELS}) >= 12
+
+
+def test_every_model_says_what_it_is():
+    for entry in MODELS:
+        assert entry.function.__doc__.endswith("."), entry.name
+
+
+@pytest.mark.parametrize("keras", ["tf_keras", "keras"])
+@pytest.mark.parametrize("name", SOME)
+def test_data_fits_the_model_and_what_tfopt_makes_of_it(name, keras):
+    entry = entry_named(name)
+    model = entry.build(importlib.import_module(keras))
+    loaded = tfopt.load_model(model)
+    task = entry.task(loaded, samples=16)
+    task.check(loaded)
+    entry.task(model, samples=16).check(model)
+    loaded.compile("sgd", task.loss)
+    y = list(task.train.y) if isinstance(task.train.y, tuple) else task.train.y
+    x = list(task.train.x) if isinstance(task.train.x, tuple) else task.train.x
+    assert np.isfinite(loaded.train_on_batch(x, y)).all()
+
+
+@pytest.mark.parametrize("number", range(len(MODELS)), ids=[entry.name for entry in MODELS])
+def test_every_model_builds_and_its_outputs_differ_by_sample(number):
+    """In one Keras or the other, by turns: the coverage table builds all in both."""
+    entry = MODELS[number]
+    if "subclassed" in entry.name:
+        pytest.skip("has no inputs to be read")
+    model = entry.build(importlib.import_module(entry.only or ("tf_keras", "keras")[number % 2]))
+    task = entry.task(model, samples=8)
+    x = list(task.train.x) if isinstance(task.train.x, tuple) else task.train.x
+    found = model(x, training=False)
+    found = list(found.values()) if isinstance(found, dict) else found
+    for output in found if isinstance(found, list) else [found]:
+        output = np.asarray(output, np.float32)
+        assert np.isfinite(output).all()
+        assert output.std(axis=0).max() > 1e-4
+
+
+def test_the_same_seed_gives_the_same_model_and_data():
+    import tf_keras
+
+    entry = entry_named("resnet")
+    one, same, other = (entry.build(tf_keras, seed=seed) for seed in (0, 0, 1))
+    assert all(map(np.array_equal, one.get_weights(), same.get_weights()))
+    assert not all(map(np.array_equal, one.get_weights(), other.get_weights()))
+    assert entry.task(one).fingerprint() == entry.task(same).fingerprint()
+    assert entry.task(one).fingerprint() != entry.task(one, seed=1).fingerprint()
+
+
+def test_batch_norm_holds_the_statistics_of_data():
+    import tf_keras
+
+    model = entry_named("norm_first").build(tf_keras)
+    norm = next(layer for layer in model.layers if "BatchNorm" in type(layer).__name__)
+    np.testing.assert_allclose(norm.moving_mean, 0.5, atol=0.05)
+    np.testing.assert_allclose(norm.moving_variance, 1 / 12, atol=0.02)
+    assert norm.momentum == 0.99
+
+
+def test_a_model_without_inputs_is_refused():
+    import tf_keras
+
+    with pytest.raises(ModelError, match=r"of class Net, without inputs; expected a functional"):
+        random_task(entry_named("subclassed").build(tf_keras))

@@ -1,0 +1,140 @@
+"""How many channels of each group to keep, and the least pruning that reaches an aim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from tfopt.graph.dependencies import Dependencies, Group, without
+
+Spread = Literal["global", "uniform"]
+"""Whether all groups compete for what is kept, or each keeps the same share."""
+
+# A group is cut in steps of a quarter of it at the most, however wide the kernels' multiples are.
+_COARSEST = 4
+
+
+class Plan:
+    """Which units to keep at a strength between 0 and 1.
+
+    Args:
+        dependencies: What goes together.
+        scores: (units,), how important each is; comparable within a group, and with
+            `spread="global"` between groups.
+        spread: See `Spread`.
+        multiple_of: Kept channels are rounded to multiples of so many, or to steps of a quarter of
+            the group, whichever is smaller. Attention heads are not rounded.
+
+    Example:
+        >>> from tfopt.graph.dependencies import analyse
+        >>> from tfopt.testing import small_cnn
+        >>> found = analyse(small_cnn())
+        >>> plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=8)
+        >>> [int(plan.kept(0.5)[group.units].sum()) for group in found.groups]
+        [4, 8]
+    """
+
+    def __init__(
+        self, dependencies: Dependencies, scores: np.ndarray, *, spread: Spread, multiple_of: int
+    ) -> None:
+        self._dependencies = dependencies
+        self._spread = spread
+        self._multiple_of = multiple_of
+        # the unit of the highest score first; of equal ones, the first in the layer
+        self._ranked = [
+            group.units[np.argsort(-scores[group.units], kind="stable")]
+            for group in dependencies.groups
+        ]
+        self._scores = scores
+        units = [group.units for group in dependencies.groups]
+        self._sorted = np.sort(scores[np.concatenate(units)]) if units else np.zeros(0)
+        self._removable = self._find_removable() if spread == "global" else []
+
+    def _find_removable(self) -> list[int]:
+        """The groups that the model can do without, those of least importance first."""
+        whole = self._dependencies.everything()
+        found = [
+            number
+            for number, group in enumerate(self._dependencies.groups)
+            if without(self._dependencies, whole, [group]) is not None
+        ]
+        return sorted(found, key=lambda number: float(self._scores[self._ranked[number]].mean()))
+
+    def kept(self, strength: float) -> np.ndarray:
+        """Returns the units to keep.
+
+        A group keeps one step at least, but for one that the model can do without (in a residual
+        branch, say): where all groups compete, it may go whole, and what hangs on it with it.
+
+        Args:
+            strength: The share to remove, before rounding: of all units, or of each group.
+
+        Returns:
+            (units,), booleans.
+        """
+        kept = self._dependencies.everything()
+        removed = [self._removed(ranked, strength) for ranked in self._ranked]
+        for group, ranked, count in zip(
+            self._dependencies.groups, self._ranked, removed, strict=True
+        ):
+            kept[ranked[self._rounded(group, len(ranked) - count) :]] = False
+        for number in self._removable:
+            if removed[number] >= len(self._ranked[number]):
+                emptied = without(self._dependencies, kept, [self._dependencies.groups[number]])
+                kept = kept if emptied is None else emptied
+        return kept
+
+    def _removed(self, ranked: np.ndarray, strength: float) -> float:
+        """How many units of a group fall, before rounding."""
+        if self._spread == "uniform":
+            return strength * len(ranked)
+        count = round(strength * len(self._sorted))
+        if count == 0:
+            return 0
+        return int((self._scores[ranked] <= self._sorted[count - 1]).sum())
+
+    def _rounded(self, group: Group, count: float) -> int:
+        """How many units of a group to keep, as whole steps."""
+        size = len(group.units)
+        step = 1 if group.one_by_one else max(1, self._multiple_of // group.width)
+        step = min(step, max(1, size // _COARSEST))
+        return min(size, max(step, round(count / step) * step))
+
+
+def weakest(
+    plan: Plan, cost: Callable[[np.ndarray], float], limit: float, *, trials: int = 24
+) -> np.ndarray | None:
+    """Finds the plan of the least strength that costs no more than a limit, by bisection.
+
+    Args:
+        plan: The plans to choose from.
+        cost: What a mask of kept units costs; less for a stronger plan.
+        limit: The most it may cost.
+        trials: Plans to look at.
+
+    Returns:
+        (units,), or None if the strongest costs more.
+
+    Example:
+        >>> from tfopt.graph.dependencies import analyse
+        >>> from tfopt.testing import small_cnn
+        >>> found = analyse(small_cnn())
+        >>> plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=1)
+        >>> int(weakest(plan, lambda kept: kept.sum(), found.units - 6).sum()) == found.units - 6
+        True
+    """
+    low, high, best = 0.0, 1.0, plan.kept(1.0)
+    if cost(best) > limit:
+        return None
+    if cost(whole := plan.kept(0.0)) <= limit:
+        return whole
+    for _ in range(trials):
+        middle = (low + high) / 2
+        kept = plan.kept(middle)
+        if cost(kept) <= limit:
+            high, best = middle, kept
+        else:
+            low = middle
+    return best

@@ -1,0 +1,95 @@
+"""A Keras model as the best file a target allows, without training it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfopt.errors import BudgetError, SettingError
+from tfopt.keras_gate import load_model
+from tfopt.post_training.choice import Refined, can_refine, refine
+from tfopt.target import Target, check_target
+from tfopt.tflite.convert import convert as convert_as_it_is
+
+if TYPE_CHECKING:
+    from tfopt.data import Arrays
+    from tfopt.task import Task
+
+
+def convert(
+    model: Any,
+    *,
+    task: Task | None = None,
+    target: Target,
+    representative: Arrays | None = None,
+) -> bytes:
+    """Converts a Keras model for a target and proves the file in the interpreter.
+
+    With a task, post-training techniques (equalized channels, corrected biases, learned rounding)
+    are tried, and what measures best on the validation data is taken: never a file worse than the
+    plain conversion. `Target(refine=False)` leaves the weights as they are; so do targets of
+    floating point, and models from quantization-aware training.
+
+    The same model and data give the same bytes, in any process. The batch is left open, so that
+    the file can run many samples at a time, but for models that the converter takes only with a
+    batch of 1.
+
+    Args:
+        model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
+        task: Gives the samples that activation ranges are calibrated with, and the validation data.
+        target: The numerics and types of the file. With a `max_accuracy_drop`, layers are kept in
+            finer numbers until the metric drops no more than that on the validation data.
+        representative: Inputs to calibrate with instead of the task's; without a task they are
+            enough, and `tfopt.synthetic_inputs` makes them of the model alone.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        BudgetError: No file keeps `max_accuracy_drop`; it says how near the best came.
+        ConversionError: The converter fails on the model, or the file does not run, or is not of
+            the types asked for.
+        FloatOpsError: A file for an integer target has ops in floating point, and the target does
+            not allow it. If it does, a `FloatOpsWarning` lists them.
+        DataError: The task's data does not fit the model.
+        SettingError: There is no task and the target needs one, or `target` is none.
+        ModelError: The model cannot be loaded or traced.
+        MissingPackageError: The target names the LiteRT Quantizer, which is not installed.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> tflite = convert(small_cnn(), task=tfopt.Task.digits(), target=tfopt.Target.int8())
+        >>> tfopt.inspect(tflite).integer_only
+        True
+
+    References:
+        Jacob et al., "Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference", CVPR 2018; those of the techniques.
+    """
+    check_target(target)
+    limit = target.max_accuracy_drop
+    if limit is not None and task is None:
+        raise SettingError(
+            received=f"max_accuracy_drop={limit:g} without a task",
+            expected="validation data to measure the drop on",
+            fix="pass task=tfopt.Task.from_arrays(...)",
+        )
+    if task is None or representative is not None:
+        return convert_as_it_is(model, task=task, target=target, representative=representative)
+    loaded = load_model(model)
+    if limit is None and not can_refine(loaded, target):
+        return convert_as_it_is(loaded, task=task, target=target)
+    refined = refine(loaded, task=task, target=target)
+    if not refined.keeps_budget:
+        raise _too_large_a_drop(refined)
+    return refined.tflite
+
+
+def _too_large_a_drop(refined: Refined) -> BudgetError:
+    """Says how near the best file came."""
+    return BudgetError(
+        received=f"a best file ({refined.name}, {len(refined.tflite):,} bytes) whose metric drops "
+        f"by {refined.drop} on the validation data",
+        expected=f"at most max_accuracy_drop={refined.target.max_accuracy_drop:g}",
+        fix="allow more, or train for it: tfopt.optimize(model, [tfopt.QuantizationAware()], ...)",
+    )

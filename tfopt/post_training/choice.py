@@ -1,0 +1,171 @@
+"""Which ways of making a file there are, and which is the best of those tried."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tfopt import facts, report
+from tfopt.errors import TfoptError
+from tfopt.graph.cost import model_cost
+from tfopt.keras_gate import tf_keras
+from tfopt.measure.paired import difference
+from tfopt.measure.quality import Quality
+from tfopt.post_training import precision
+from tfopt.post_training.trials import AS_IT_IS, Bench, Trial
+from tfopt.target import Target
+from tfopt.technique import Technique
+from tfopt.techniques.correct_bias import CorrectBias
+from tfopt.techniques.equalize_channels import EqualizeChannels
+from tfopt.techniques.round_weights import RoundWeights
+
+if TYPE_CHECKING:
+    from tfopt.task import Task
+
+Way = tuple[Technique, ...]
+
+_GOOD_ENOUGH = 0.002
+"""Below this error of the outputs no accuracy is left to win by learning how to round."""
+_QUICK_MACS = 20_000_000
+"""Above, learning how to round takes longer than a user expects of a conversion."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refined:
+    """The best file found for a trained model.
+
+    Args:
+        tflite: Its content.
+        model: The model it was made from, with the techniques applied.
+        target: What it was made for, with the layers that were kept in finer numbers.
+        techniques: What was applied.
+        drop: How much of the float model's metric it loses on the validation data.
+        trials: All that was tried.
+        sensitivity: What more bits in each layer would bring; empty if that was not needed.
+    """
+
+    tflite: bytes
+    model: tf_keras.Model
+    target: Target
+    techniques: Way
+    drop: report.Difference
+    trials: tuple[report.Trial, ...]
+    sensitivity: tuple[report.LayerSensitivity, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What was done, in words."""
+        return next(trial.name for trial in self.trials if trial.chosen)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything was done beyond converting the model as it is."""
+        return self.name != AS_IT_IS
+
+    @property
+    def keeps_budget(self) -> bool:
+        """Whether the target's budget of accuracy is kept on the validation data."""
+        limit = self.target.max_accuracy_drop
+        return limit is None or self.drop.value <= limit
+
+
+def can_refine(model: tf_keras.Model, target: Target) -> bool:
+    """Returns whether there is more than one way of making a file.
+
+    A fake-quantized model has been trained for one.
+    """
+    return target.refine and bool(_ways(target)) and not facts.is_fake_quantized(model)
+
+
+def refine(
+    model: tf_keras.Model, *, task: Task, target: Target, baseline: Quality | None = None
+) -> Refined:
+    """Tries ways of making a file of a trained model, and takes the best on the validation data.
+
+    The way that changes nothing is always tried, and no file with a lower metric is taken: the
+    result is never worse than the plain conversion, as far as the validation data tells. Among
+    those whose metric differs by chance alone, that with the smallest error of the outputs is
+    taken. Learning how to round, which takes longest, is tried where error is left. If the target
+    has a `max_accuracy_drop` that the best file does not keep, layers are kept in finer numbers.
+
+    Args:
+        model: A tf_keras model; it is left as it was.
+        task: The data; the test part is not used.
+        target: What the file is made for.
+        baseline: What the drop of the metric is counted from; None for the model itself.
+
+    Raises:
+        TfoptError: The model cannot be converted as it is.
+    """
+    bench = Bench(model, task, baseline)
+    tried = [bench.trial((), target)]
+    refused: list[report.Trial] = []
+    for way in _ways(target) if can_refine(model, target) else ():
+        name = " + ".join(technique.name for technique in way)
+        best = _best(tried)
+        reason = _reason_not_to_learn(way, best, bench)
+        if reason is not None:
+            refused.append(_not_tried(name, f"not tried: {reason}"))
+            continue
+        try:
+            tried.append(bench.trial(way, target))
+        except TfoptError as error:
+            refused.append(_not_tried(name, str(error)))
+    best = _best(tried)
+    sensitivity: precision.Sensitivity = ()
+    limit = target.max_accuracy_drop
+    if limit is not None and bench.drop(best).value > limit:
+        best, more, sensitivity = precision.meet(bench, best, limit)
+        tried += more
+    return Refined(
+        tflite=best.tflite,
+        model=best.model,
+        target=best.target,
+        techniques=best.techniques,
+        drop=bench.drop(best),
+        trials=(*(trial.record(chosen=trial is best) for trial in tried), *refused),
+        sensitivity=sensitivity,
+    )
+
+
+def _ways(target: Target) -> tuple[Way, ...]:
+    """What is worth trying for a target beside changing nothing, the quickest first."""
+    equalize = EqualizeChannels()
+    if target.numerics == "int8":
+        return (
+            (equalize,),
+            (equalize, CorrectBias()),
+            (RoundWeights(),),
+            (equalize, RoundWeights()),
+        )
+    if target.numerics == "int4_weights":
+        learn = RoundWeights(bits=4)
+        return ((learn,), (equalize, learn))
+    if target.numerics in ("int16x8", "dynamic_range"):
+        return ((equalize,),)
+    return ()
+
+
+def _reason_not_to_learn(way: Way, best: Trial, bench: Bench) -> str | None:
+    """Why to leave out a way that learns how to round to 8 bits, which takes long for little."""
+    if not any(isinstance(step, RoundWeights) and step.bits == 8 for step in way):
+        return None
+    if best.error < _GOOD_ENOUGH and bench.drop(best).within_noise:
+        return "too little error is left"
+    if model_cost(bench.model).macs > _QUICK_MACS:
+        return "it takes minutes on so large a model; apply tfopt.RoundWeights yourself"
+    return None
+
+
+def _best(tried: Sequence[Trial]) -> Trial:
+    """The trial to take; the first one, the plain conversion, bounds what is taken."""
+    sign = 1 if tried[0].quality.higher_is_better else -1
+    able = [t for t in tried if sign * (t.quality.value - tried[0].quality.value) >= 0]
+    top = max(able, key=lambda trial: sign * trial.quality.value)
+    near = [t for t in able if t is top or difference(t.quality, top.quality).within_noise]
+    return min(near, key=lambda trial: trial.error)
+
+
+def _not_tried(name: str, reason: str) -> report.Trial:
+    return report.Trial(name, None, None, 0, 0.0, reason=reason)

@@ -1,0 +1,154 @@
+"""Trying a way of making a file: what it does to the model's outputs, on the validation data."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfopt import facts, report
+from tfopt.errors import LostGainError
+from tfopt.keras_gate import tf_keras
+from tfopt.measure.paired import difference
+from tfopt.measure.quality import Quality, evaluate
+from tfopt.target import Target
+from tfopt.technique import Technique
+from tfopt.tflite.convert import convert
+
+if TYPE_CHECKING:
+    from tfopt.task import Task
+
+AS_IT_IS = "as it is"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A file and what it is worth.
+
+    Args:
+        techniques: What was done to the model.
+        model: The model it was made from.
+        target: What it was made for.
+        tflite: Its content.
+        quality: The metric on the validation data.
+        error: Mean squared difference of the outputs from the float model's, as a share of their
+            variance.
+        seconds: How long it took.
+    """
+
+    techniques: tuple[Technique, ...]
+    model: tf_keras.Model
+    target: Target
+    tflite: bytes
+    quality: Quality
+    error: float
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The techniques and the layers kept in other numbers, in words."""
+        parts = [technique.name for technique in self.techniques]
+        for numbers in ("float", "int16", "int8"):
+            layers = getattr(self.target, f"keep_{numbers}")
+            parts += [f"{len(layers)} layers in {numbers}"] if layers else []
+        return " + ".join(parts) or AS_IT_IS
+
+    def record(self, *, chosen: bool) -> report.Trial:
+        """The trial as the report keeps it."""
+        quality = self.quality
+        score = report.Score(quality.value, quality.low, quality.high, quality.samples)
+        return report.Trial(
+            self.name, score, self.error, len(self.tflite), self.seconds, chosen=chosen
+        )
+
+
+class Bench:
+    """Makes and measures files of one model against its float outputs.
+
+    Args:
+        model: A tf_keras model; it is left as it was.
+        task: The data. Only its training and validation parts are used.
+        baseline: What drops are counted from; None for the float model itself.
+    """
+
+    def __init__(self, model: tf_keras.Model, task: Task, baseline: Quality | None = None) -> None:
+        self.model, self.task, self._baseline = model, task, baseline
+        self._models: dict[tuple[Technique, ...], tf_keras.Model] = {(): model}
+
+    @functools.cached_property
+    def reference(self) -> Quality:
+        """The float model on the validation data."""
+        tflite = convert(self.model, task=self.task, target=Target.float32())
+        return evaluate(tflite, task=self.task, split="validation")
+
+    def trial(self, techniques: Sequence[Technique], target: Target) -> Trial:
+        """Makes a file and measures it.
+
+        Args:
+            techniques: Applied in order; what several trials begin with is done once.
+            target: What the file is made for.
+
+        Raises:
+            TfoptError: A technique or the converter refuses the model.
+            LostGainError: The techniques undo what the model had gained before.
+        """
+        start = time.perf_counter()
+        model = self._applied(tuple(techniques))
+        lost = facts.lost_gains(facts.measure(self.model), facts.measure(model))
+        if lost:
+            raise LostGainError(
+                received=f"a model that lost what earlier steps gained: {'; '.join(lost)}",
+                expected="its sparsity and its clusters to be kept",
+                fix="pass refine=False to the target to convert the model as it is",
+            )
+        tflite = convert(model, task=self.task, target=target)
+        quality = evaluate(tflite, task=self.task, split="validation")
+        error = output_error(quality, self.reference)
+        seconds = time.perf_counter() - start
+        return Trial(tuple(techniques), model, target, tflite, quality, error, seconds)
+
+    def drop(self, trial: Trial) -> report.Difference:
+        """How much of the baseline's metric a file has lost; above 0 is worse."""
+        found = difference(trial.quality, self._baseline or self.reference, seed=self.task.seed)
+        if not trial.quality.higher_is_better:
+            return found
+        return report.Difference(-found.value, -found.high, -found.low, found.p_value)
+
+    def _applied(self, techniques: tuple[Technique, ...]) -> tf_keras.Model:
+        """The model with techniques applied, each beginning made once."""
+        if techniques not in self._models:
+            before = self._applied(techniques[:-1])
+            self._models[techniques] = techniques[-1].apply(before, self.task)
+        return self._models[techniques]
+
+
+def output_error(quality: Quality, reference: Quality) -> float:
+    """Returns the mean squared difference of outputs as a share of the reference's variance.
+
+    Unlike the metric it tells two files apart that decide alike, and needs few samples for it.
+
+    Args:
+        quality: Of one model.
+        reference: Of the other, on the same samples.
+
+    Returns:
+        0 if the outputs are equal; several outputs are averaged.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> quality = tfopt.evaluate(small_cnn(), task=tfopt.Task.digits())
+        >>> output_error(quality, quality)
+        0.0
+    """
+    shares = []
+    for output, exact in zip(quality.outputs, reference.outputs, strict=True):
+        exact = exact.astype(np.float64)
+        variance = np.square(exact - exact.mean(axis=0)).mean()
+        error = np.square(output - exact).mean()
+        shares.append(error / variance if variance else float(error > 0))
+    return float(np.mean(shares))

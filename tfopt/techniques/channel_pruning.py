@@ -1,0 +1,325 @@
+"""Channel pruning: whole channels are removed, and what is left is a smaller dense model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar, get_args
+
+import numpy as np
+
+from tfopt import facts, training
+from tfopt.channels.aim import AIMS, SHARES, Aim
+from tfopt.channels.plan import Plan, Spread
+from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.graph.dependencies import Axis, Dependencies, analyse
+from tfopt.graph.running import recalibrate_batch_norm
+from tfopt.graph.slicing import slice_channels
+from tfopt.importance.reconstruction import refit
+from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, scores
+from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.selection import select
+from tfopt.teaching import Teaching
+from tfopt.technique import Selection, Stage
+from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_fake_quantized
+
+if TYPE_CHECKING:
+    from tfopt.data import Arrays
+    from tfopt.task import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelPruning(FineTuned):
+    """Removes the least important channels of a model and trains what is left a little longer.
+
+    The result is an ordinary dense model, smaller and faster on any hardware. Channels that hang
+    together (over a residual sum, say) are removed together; those of the model's inputs and
+    outputs stay, and so do those that reach a layer tfopt cannot cut, which are listed. After the
+    cut, the layers behind are refitted and batch norms recalibrated on data, then the model is
+    fine-tuned.
+
+    The aim is one of `channels`, `macs`, `parameters` and `latency_ms`; as little as reaches it is
+    removed.
+
+    Args:
+        channels: Share of the channels that can be removed to remove, 0 to below 1; channels that
+            hang together count once. 0 changes nothing.
+        macs: Share of the multiply-accumulate operations to remove, likewise.
+        parameters: Share of the weights to remove, likewise.
+        latency_ms: Median latency of a sample to reach, in milliseconds, on one thread of this
+            machine, as a float32 file. Measured, so not the same on another machine or run.
+        importance: How channels are judged: `"l1"` or `"l2"` norm of all weights on them, the
+            batch norms' scale (`"bn_scale"`; groups without are left whole), the loss's change to
+            the first order (`"taylor"`, needs labels), the size of the activations, or their share
+            in the next layer's output (`"reconstruction"`).
+        spread: Whether all channels compete (`"global"`: unimportant layers lose most, and a
+            residual branch may go as a whole), or each layer loses the same share (`"uniform"`).
+        multiple_of: Channels are kept in multiples of so many, as kernels like them, or in
+            quarters of a layer that has few.
+        refit: Refit the layers behind removed channels on representative data, to what they gave.
+        iterations: Remove in so many cuts, each followed by its part of the fine-tuning.
+        epochs: Passes over the training data, all iterations together.
+        learning_rate: Peak of the learning rate.
+        only: Names or class names of the layers that may lose channels of their own; None for all.
+        skip: Names or class names of layers to leave exactly as they are.
+        teacher: As for every technique that fine-tunes.
+
+    Raises:
+        SettingError: A setting is out of its range, or there is not exactly one aim.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import small_cnn
+        >>> technique = ChannelPruning(channels=0.5, epochs=0.5)
+        >>> pruned = technique.apply(small_cnn(), tfopt.Task.digits())
+        >>> pruned.get_layer("stem_conv").filters, small_cnn().get_layer("stem_conv").filters
+        (4, 8)
+
+    References:
+        Fang et al., DepGraph: Towards Any Structural Pruning, 2023 (what is removed together). Li
+        et al., Pruning Filters for Efficient ConvNets, 2017 (L1). Liu et al., Network Slimming,
+        2017 (batch-norm scale). Molchanov et al., Importance Estimation for Neural Network Pruning,
+        2019 (Taylor). He et al., Channel Pruning for Accelerating Very Deep Neural Networks, 2017
+        (reconstruction).
+    """
+
+    stage: ClassVar[Stage] = Stage.STRUCTURE
+    headline: ClassVar[tuple[str, ...]] = ("importance", "epochs")
+    calibration_samples: ClassVar[int] = 256
+
+    channels: float | None = None
+    macs: float | None = None
+    parameters: float | None = None
+    latency_ms: float | None = None
+    importance: Importance = "l2"
+    spread: Spread = "global"
+    multiple_of: int = 8
+    refit: bool = True
+    iterations: int = 1
+    epochs: float = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [f"{name}={getattr(self, name)}" for name in AIMS if self._given(name)]
+        if len(given) != 1:
+            raise SettingError(
+                received=f"{' and '.join(given)} together" if given else "no aim",
+                expected=f"exactly one of {', '.join(AIMS)}",
+                fix="pass channels=0.5 to remove half of the channels" if not given else "keep one",
+            )
+        for name in SHARES:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
+                raise SettingError(
+                    received=f"{name}={value!r}",
+                    expected=f"0 <= {name} < 1",
+                    fix="pass the share to remove, such as 0.5",
+                )
+        if self._given("latency_ms") and not (
+            isinstance(self.latency_ms, int | float) and self.latency_ms > 0
+        ):
+            raise SettingError(
+                received=f"latency_ms={self.latency_ms!r}",
+                expected="milliseconds above 0",
+                fix="see the latency of the baseline in a report",
+            )
+        if not isinstance(self.refit, bool):
+            raise SettingError(
+                received=f"refit={self.refit!r}", expected="True or False", fix="leave refit out"
+            )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuses unknown names, and counts that are none."""
+        for field, names in (("importance", get_args(Importance)), ("spread", get_args(Spread))):
+            if getattr(self, field) not in names:
+                raise SettingError(
+                    received=f"{field}={getattr(self, field)!r}",
+                    expected=nearest(str(getattr(self, field)), names),
+                    fix=f"leave {field} out for the default",
+                )
+        for field in ("multiple_of", "iterations"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise SettingError(
+                    received=f"{field}={value!r}",
+                    expected="a whole number, at least 1",
+                    fix=f"leave {field} out for the default",
+                )
+
+    def _given(self, name: str) -> bool:
+        return getattr(self, name) is not None
+
+    @property
+    def _aim(self) -> Aim:
+        return next(Aim(name, getattr(self, name)) for name in AIMS if self._given(name))
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether nothing is to be removed."""
+        return self._aim.value == 0
+
+    def select(self, model: tf_keras.Model) -> Selection:
+        """Says which layers may get smaller, and why the others stay as they are.
+
+        Raises:
+            SettingError: `only` or `skip` names a layer that is not there.
+            TechniqueError: Nothing can be removed, or not as much as is asked for; or the model is
+                clustered or fake-quantized.
+        """
+        self._check_order(model)
+        found = self._dependencies(model)
+        free = np.zeros(found.units, bool)
+        for group in found.groups:
+            free[group.units] = True
+
+        def reason(layer: tf_keras.layers.Layer) -> str | None:
+            axes = found.axes_of(layer)
+            if any(free[axis.ids].any() for axis in axes):
+                return None
+            made = [axis for axis in axes if axis.role == "makes"] + axes
+            if made:
+                return found.reasons[int(made[0].ids[0])]
+            return found.whole.get(layer.name, "has no weights along channels")
+
+        selection = select(model, reason, skip=self.skip)
+        if not self.changes_nothing:
+            self._check_reach(found, selection)
+        return selection
+
+    def _check_order(self, model: tf_keras.Model) -> None:
+        """Refuses models whose gains the fine-tuning would undo."""
+        refuse_fake_quantized(model, self.name)
+        clustered = facts.clustered_layers(model)
+        if clustered:
+            raise TechniqueError(
+                received=f"model {model.name!r}, in which weights of {', '.join(clustered[:5])} "
+                "share few values, for ChannelPruning",
+                expected="a model before clustering, since training parts weights that share a "
+                "value",
+                fix="prune channels first, then cluster",
+            )
+
+    def _dependencies(self, model: tf_keras.Model) -> Dependencies:
+        """What goes together in a model, with what the settings leave alone."""
+        if self.only is not None:
+            select(model, lambda layer: None, only=self.only)  # refuses unknown names
+        return judged(analyse(model, self._reason_to_keep), self.importance)
+
+    def _reason_to_keep(self, axis: Axis) -> str | None:
+        """Why the user's settings keep the channels along an axis."""
+        layer = axis.layer
+        names = layer.name, type(layer).__name__
+        if not layer.trainable:
+            return f"{layer.name} is frozen (trainable=False)"
+        if any(name in self.skip for name in names):
+            return f"{layer.name} is named in skip={self.skip!r}"
+        makes = axis.role in ("makes", "heads")
+        if makes and self.only is not None and not any(name in self.only for name in names):
+            return f"{layer.name} is not named in only={self.only!r}"
+        return None
+
+    def _check_reach(self, found: Dependencies, selection: Selection) -> None:
+        """Refuses an aim that can be counted, and that the emptiest model misses."""
+        if not found.groups:
+            reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
+            raise TechniqueError(
+                received=f"model {found.model.name!r}, of which ChannelPruning can remove no "
+                f"channel ({'; '.join(list(reasons)[:5])})",
+                expected="at least one layer whose channels do not reach the model's output",
+                fix="unfreeze a layer, or correct the settings that leave the layers out",
+            )
+        if self._aim.name in SHARES:
+            self._limits(found)
+
+    def _plan(self, found: Dependencies, scores: np.ndarray) -> Plan:
+        return Plan(found, scores, spread=self.spread, multiple_of=self.multiple_of)
+
+    def _limits(self, found: Dependencies) -> list[float]:
+        """The most that may be left after each iteration; TechniqueError if that is too little."""
+        return self._aim.limits(found, self._plan(found, np.zeros(found.units)), self.iterations)
+
+    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """Returns a smaller model, trained; the one given is left as it was.
+
+        Args:
+            model: A tf_keras functional model.
+            task: The data, loss and seed to judge channels, calibrate and fine-tune with.
+
+        Raises:
+            DataError: The data does not fit the model.
+            TechniqueError: The aim cannot be reached on this model, or training diverged.
+        """
+        if self.changes_nothing:
+            return clone(model)
+        self.select(model)
+        task.check_training(model)
+        own = clone(model)
+        inputs = task.representative_inputs(self.calibration_samples)
+        for limit in self._limits(self._dependencies(own)):
+            own = self._pruned(own, limit, inputs, task)
+            if self.teacher is not None:
+                Teaching(model if task.teacher is None else task.teacher).teach(own)
+            training.fine_tune(
+                own,
+                task,
+                epochs=self.epochs / self.iterations,
+                learning_rate=self.learning_rate,
+            )
+        return clone(own)
+
+    def _pruned(
+        self, model: tf_keras.Model, limit: float, inputs: Arrays | None, task: Task | None
+    ) -> tf_keras.Model:
+        """A model without its least important channels, ready to be trained."""
+        found = self._dependencies(model)
+        score = scores(
+            found, self.importance, inputs=inputs, task=task, samples=self.calibration_samples
+        )
+        kept = self._aim.reach(found, self._plan(found, score), limit)
+        sliced = slice_channels(found, kept)
+        if inputs is not None:
+            if self.refit:
+                refit(sliced, found, kept, inputs)
+            recalibrate_batch_norm(sliced, inputs)
+        return sliced
+
+    def wrap(
+        self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
+    ) -> Wrapped:
+        """Returns a smaller model to train.
+
+        Args:
+            model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
+            steps_per_epoch: Not needed.
+            representative: Inputs to refit and to recalibrate batch norms with, and that some kinds
+                of importance need; with None, all of that is left to the training.
+
+        Returns:
+            The model, no callbacks, and `strip`, which returns a copy of it.
+
+        Raises:
+            SettingError: The settings need labels, several trainings, or inputs that are missing.
+            TechniqueError: The aim cannot be reached on this model.
+        """
+        own = load_model(model)
+        selection = self.select(own)
+        if not self.changes_nothing:
+            self._check_wrap(representative)
+            own = self._pruned(own, self._limits(self._dependencies(own))[-1], representative, None)
+        return Wrapped(own, [], lambda: clone(own), selection)
+
+    def _check_wrap(self, representative: Arrays | None) -> None:
+        """Refuses what a training loop of the user's own cannot do."""
+        missing = None
+        if self.importance in NEED_LABELS:
+            missing = "labels, which wrap is not given"
+        elif self.iterations > 1:
+            missing = "a training after each iteration"
+        elif self.importance in NEED_INPUTS and representative is None:
+            missing = "representative inputs"
+        if missing is not None:
+            raise SettingError(
+                received=f"importance={self.importance!r}, iterations={self.iterations} for wrap",
+                expected=f"settings that do without {missing}",
+                fix="use apply or tfopt.optimize, importance='l2', or pass representative inputs",
+            )

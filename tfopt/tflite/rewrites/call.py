@@ -1,0 +1,121 @@
+"""One op that a model is about to add to its graph."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
+    "AddV2": operator.add,
+    "Sub": operator.sub,
+    "Mul": operator.mul,
+    "Maximum": max,
+}
+_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def as_they_are() -> Iterator[None]:
+    """Leaves the ops that are made meanwhile as they are."""
+    before = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(before)
+
+
+def are_rewritten() -> bool:
+    """Returns whether ops are not to be left as they are."""
+    return not _plain.get()
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """An op that a model is about to add to its graph.
+
+    Args:
+        kind: The name of the TensorFlow op: `"Elu"`.
+        inputs: What it reads.
+        attributes: Its settings, as the protocol buffers of a graph.
+    """
+
+    kind: str
+    inputs: Sequence[tf.Tensor]
+    attributes: Mapping[str, Any]
+
+    def integers(self, name: str) -> list[int]:
+        """Returns a setting that is a list of integers; empty if it is not there."""
+        return list(self.attributes[name].list.i) if name in self.attributes else []
+
+    def text(self, name: str) -> str:
+        """Returns a setting that is a text; empty if it is not there."""
+        return self.attributes[name].s.decode() if name in self.attributes else ""
+
+    def real(self, name: str, otherwise: float) -> float:
+        """Returns a setting that is a number."""
+        return self.attributes[name].f if name in self.attributes else otherwise
+
+    def flag(self, name: str) -> bool:
+        """Returns a setting that is true or false; False if it is not there."""
+        return name in self.attributes and self.attributes[name].b
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it reads real numbers."""
+        return self.inputs[0].dtype == tf.float32
+
+
+def constant(tensor: tf.Tensor) -> np.ndarray | None:
+    """Returns the value of a tensor that does not depend on the input, None if it does."""
+    value = tf.get_static_value(tensor)
+    return None if value is None else np.asarray(value)
+
+
+def single(tensor: tf.Tensor) -> float | None:
+    """Returns the number that a constant holds everywhere, None if it holds several."""
+    value = constant(tensor)
+    if value is None or value.size == 0 or np.ptp(value) != 0:
+        return None
+    return float(value.flat[0])
+
+
+def source(tensor: tf.Tensor) -> tf.Operation:
+    """Returns the op that made a tensor, seen through ops that hand it on."""
+    made = tensor.op
+    while made.type == "Identity":
+        made = made.inputs[0].op
+    return made
+
+
+def sizes(tensor: tf.Tensor) -> list[int | None]:
+    """Returns what is known of a list of sizes that a model computes of the shapes of tensors."""
+    made = source(tensor)
+    if made.type == "Pack":
+        return [_size(each) for each in made.inputs]
+    if made.type == "Shape":
+        return list(made.inputs[0].shape)
+    value = constant(tensor)
+    return [] if value is None else [int(size) for size in value.flat]
+
+
+def _size(tensor: tf.Tensor) -> int | None:
+    value = single(tensor)
+    if value is not None:
+        return int(value)
+    made = source(tensor)
+    if made.type == "StridedSlice":
+        index, every = single(made.inputs[1]), sizes(made.inputs[0])
+        return (
+            every[int(index)] if index is not None and -len(every) <= index < len(every) else None
+        )
+    if made.type in _ARITHMETIC:
+        left, right = map(_size, made.inputs)
+        return None if left is None or right is None else _ARITHMETIC[made.type](left, right)
+    return None

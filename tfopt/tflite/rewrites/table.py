@@ -1,0 +1,64 @@
+"""Which op is rewritten how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tfopt.keras_gate import tf_keras
+from tfopt.tflite.rewrites import (
+    activations,
+    arithmetic,
+    booleans,
+    masks,
+    normalization,
+    pooling,
+    scales,
+    splits,
+    volumes,
+)
+from tfopt.tflite.rewrites.call import Call
+
+Rewrite = Callable[[Call], tf.Tensor | list[tf.Tensor] | None]
+"""What computes the same as a call, of ops the file may have; None to leave the call as it is."""
+
+MISSING: Mapping[str, Rewrite] = {
+    "AvgPool3D": pooling.average,
+    "MaxPool3D": pooling.largest,
+}
+"""For any file: ops that TensorFlow Lite does not have."""
+
+INTEGER: Mapping[str, Rewrite] = {
+    **MISSING,
+    "AddN": arithmetic.add_n,
+    "BiasAdd": volumes.add_bias,
+    "Cast": booleans.cast,
+    "ConcatV2": scales.concatenation,
+    "Conv3D": volumes.convolution,
+    "Conv3DBackpropInputV2": volumes.transposed,
+    "Cumsum": arithmetic.cumulative_sum,
+    "Elu": activations.elu,
+    "Erfc": activations.erfc,
+    "LRN": normalization.local_response,
+    "Minimum": arithmetic.minimum,
+    "Neg": arithmetic.negative,
+    "NotEqual": booleans.not_equal,
+    "OnesLike": arithmetic.ones_like,
+    "Pow": arithmetic.power,
+    "Selu": activations.selu,
+    "Sign": arithmetic.sign,
+    "Softmax": masks.softmax,
+    "Softplus": activations.softplus,
+    "SplitV": splits.split,
+    "Square": arithmetic.square,
+    "SquaredDifference": arithmetic.squared_difference,
+    "ZerosLike": arithmetic.zeros_like,
+}
+"""For a file of integers: also ops that TensorFlow Lite has in floating point only."""
+
+LAYERS: Mapping[type, Callable[..., tf.Tensor]] = {
+    tf_keras.layers.GroupNormalization: normalization.groups,
+    tf_keras.layers.LayerNormalization: normalization.sample,
+}
+"""For a file of integers: layers whose call as a whole is another."""
