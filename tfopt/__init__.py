@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tfopt.conversion import convert as convert
     from tfopt.keras_gate import load_model as load_model
     from tfopt.keras_gate import save_model as save_model
+    from tfopt.measure.calibration import compare_calibrations as compare_calibrations
     from tfopt.measure.cost import benchmark as benchmark
     from tfopt.measure.layers import compare_layers as compare_layers
     from tfopt.measure.quality import evaluate as evaluate
-    from tfopt.measure.calibration import compare_calibrations as compare_calibrations
     from tfopt.optimization import Result as Result
     from tfopt.optimization import optimize as optimize
     from tfopt.quantization.synthetic import synthetic_inputs as synthetic_inputs

@@ -195,7 +195,7 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
         A sentence for each kernel that had at least 10 % zeros and lost more than 1 % of its
         weights to other values, or whose weights shared few values and no longer do (one more
         value, such as a new zero, is no loss). Empty if nothing was lost. Kernels that are only in
-        one of the models are not compared.
+        one of the models, or have another shape there, are not compared.
 
     Example:
         >>> def model(sparsity):
@@ -208,7 +208,7 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
     lost = []
     for old in before.kernels:
         new = now.get((old.layer, old.kernel))
-        if new is None:
+        if new is None or new.shape != old.shape:
             continue
         where = f"{old.layer} ({old.kernel})"
         if old.sparsity >= _SPARSE_FROM and new.sparsity < old.sparsity - _SPARSITY_TOLERANCE:

@@ -140,8 +140,9 @@ def _ways(target: Target) -> tuple[Way, ...]:
             (equalize, RoundWeights()),
         )
     if target.numerics == "int4_weights":
-        learn = RoundWeights(bits=4)
-        return ((learn,), (equalize, learn))
+        learn = RoundWeights(bits=4, keep_int8=target.keep_int8)
+        quick = dataclasses.replace(learn, method="gptq")
+        return ((quick,), (learn,), (equalize, learn))
     if target.numerics in ("int16x8", "dynamic_range"):
         return ((equalize,),)
     return ()
