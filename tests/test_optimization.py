@@ -224,3 +224,20 @@ def test_what_is_no_task_or_target_is_refused(baseline, task, changes, message):
 def test_a_misspelt_name_of_the_package_gets_the_nearest():
     with pytest.raises(AttributeError, match="'MagnitudePrunin'; 'MagnitudePruning' is nearest"):
         _ = tfopt.MagnitudePrunin
+
+
+def test_ablation_has_each_technique_alone_and_stacked_from_one_baseline(baseline, task):
+    steps = [tfopt.MagnitudePruning(epochs=0.2), tfopt.QuantizationAware(epochs=0.2)]
+    report = tfopt.ablate(baseline, steps, task=task, target=tfopt.Target.int8())
+    names = [step.name for step in report.steps]
+    assert names == [
+        "baseline",
+        "conversion only",
+        "MagnitudePruning alone",
+        "QuantizationAware alone",
+        "MagnitudePruning + QuantizationAware",
+    ]
+    sparsity = dict(zip(names, (step.sparsity for step in report.steps), strict=True))
+    assert sparsity["QuantizationAware alone"] < 0.1
+    assert sparsity["MagnitudePruning + QuantizationAware"] > 0.45
+    assert all(step.difference is not None for step in report.steps[1:])

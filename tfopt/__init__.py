@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfopt.measure.layers import compare_layers as compare_layers
     from tfopt.measure.quality import evaluate as evaluate
     from tfopt.optimization import Result as Result
+    from tfopt.optimization import ablate as ablate
     from tfopt.optimization import optimize as optimize
     from tfopt.quantization.synthetic import synthetic_inputs as synthetic_inputs
     from tfopt.recipe import Recipe as Recipe
@@ -48,6 +49,7 @@ _HOMES = {
     "Target": "tfopt.target",
     "Task": "tfopt.task",
     "Technique": "tfopt.technique",
+    "ablate": "tfopt.optimization",
     "benchmark": "tfopt.measure.cost",
     "compare_calibrations": "tfopt.measure.calibration",
     "compare_layers": "tfopt.measure.layers",

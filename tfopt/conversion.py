@@ -66,6 +66,21 @@ def convert(
         Jacob et al., "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", CVPR 2018; those of the techniques.
     """
+    return convert_and_tell(model, task=task, target=target, representative=representative)[0]
+
+
+def convert_and_tell(
+    model: Any,
+    *,
+    task: Task | None = None,
+    target: Target,
+    representative: Arrays | None = None,
+) -> tuple[bytes, Refined | None]:
+    """Converts as `convert` does, and tells what was tried.
+
+    Returns:
+        The file's content; and how it was found, None if there was nothing to try.
+    """
     check_target(target)
     limit = target.max_accuracy_drop
     if limit is not None and task is None:
@@ -75,14 +90,21 @@ def convert(
             fix="pass task=tfopt.Task.from_arrays(...)",
         )
     if task is None or representative is not None:
-        return convert_as_it_is(model, task=task, target=target, representative=representative)
+        return _as_it_is(model, task, target, representative), None
     loaded = load_model(model)
     if limit is None and not can_refine(loaded, target):
-        return convert_as_it_is(loaded, task=task, target=target)
+        return _as_it_is(loaded, task, target, None), None
     refined = refine(loaded, task=task, target=target)
     if not refined.keeps_budget:
         raise _too_large_a_drop(refined)
-    return refined.tflite
+    return refined.tflite, refined
+
+
+def _as_it_is(
+    model: Any, task: Task | None, target: Target, representative: Arrays | None
+) -> bytes:
+    """The plain conversion."""
+    return convert_as_it_is(model, task=task, target=target, representative=representative)
 
 
 def _too_large_a_drop(refined: Refined) -> BudgetError:

@@ -59,6 +59,9 @@ def define_target(values: flags.FlagValues) -> None:
     _list(values, "keep_float", "layers that compute in floating point: --keep_float=a,b")
     _list(values, "keep_int16", "layers with 16-bit activations")
     _list(values, "keep_int8", "layers with 8-bit weights, with --numerics=int4_weights")
+    flags.DEFINE_bool(
+        "refine", True, "try post-training techniques, take the best", flag_values=values
+    )
 
 
 def define_budgets(values: flags.FlagValues) -> None:
@@ -137,6 +140,7 @@ def target_from_flags(values: flags.FlagValues = flags.FLAGS) -> Target:
         "representative_choice": values.representative_choice,
         "calibration": values.calibration,
         "exporter": values.exporter,
+        "refine": values.refine,
     }
     given |= {name: tuple(values[name].value) for name in _KEEPING}
     if values.numerics not in get_args(Numerics):

@@ -8,13 +8,12 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfopt.measure.cost import Latency, benchmark_interleaved
-from tfopt.measure.paired import difference
+from tfopt.measure.paired import difference, drop
 from tfopt.measure.quality import Quality, agreement, evaluate
-from tfopt.report import Budget, LayerSensitivity, Report, Score, Step, Trial
+from tfopt.report import Budget, Difference, LayerSensitivity, Report, Score, Step, Trial
 from tfopt.target import Target
 from tfopt.technique import Selection
 from tfopt.tflite.convert import FloatOpsWarning, convert
@@ -96,21 +95,21 @@ class Measurements:
     ) -> Report:
         """Measures latencies and the test set, and judges the budgets."""
         latencies = benchmark_interleaved(self.files)
-        tests = {}
+        tests: dict[int, Quality] = {}
         if self._task.test is not None:
             for index in (0, len(self._rows) - 1):
                 tflite = self._rows[index].tflite
-                tests[index] = _score(evaluate(tflite, task=self._task, split="test"))
+                tests[index] = evaluate(tflite, task=self._task, split="test")
         steps = tuple(
-            self._step(row, latency, tests.get(index))
+            self._step(row, latency, _score(tests[index]) if index in tests else None)
             for index, (row, latency) in enumerate(zip(self._rows, latencies, strict=True))
         )
-        higher_is_better = self._rows[0].quality.higher_is_better
+        ends = list(tests.values()) or [self._rows[0].quality, self._rows[-1].quality]
         return Report(
             metric=self._rows[0].quality.metric,
-            higher_is_better=higher_is_better,
+            higher_is_better=self._rows[0].quality.higher_is_better,
             steps=steps,
-            budgets=_budgets(target, steps, higher_is_better),
+            budgets=_budgets(target, steps[-1], drop(ends[-1], ends[0], seed=self._task.seed)),
             environment=environment(),
             trials=trials,
             sensitivity=sensitivity,
@@ -161,17 +160,13 @@ def _score(quality: Quality) -> Score:
     return Score(quality.value, quality.low, quality.high, quality.samples)
 
 
-def _budgets(target: Target, steps: Sequence[Step], higher_is_better: bool) -> tuple[Budget, ...]:
+def _budgets(target: Target, last: Step, lost: Difference) -> tuple[Budget, ...]:
     """Each budget of the target against the last row."""
-    baseline, last = steps[0], steps[-1]
     spent = []
     if target.max_accuracy_drop is not None:
-        split = "validation" if last.test is None else "test"
-        before = baseline.validation if baseline.test is None else baseline.test
-        after = last.validation if last.test is None else last.test
-        drop = (before.value - after.value) * (1 if higher_is_better else -1)
-        told = f"{drop:+.4f} on {after.samples:,} {split} samples"
-        spent.append(Budget("max_accuracy_drop", target.max_accuracy_drop, drop, told))
+        split, score = ("test", last.test) if last.test else ("validation", last.validation)
+        told = f"{lost} on {score.samples:,} {split} samples"
+        spent.append(Budget("max_accuracy_drop", target.max_accuracy_drop, lost.value, told))
     if target.max_bytes is not None:
         told = f"{last.bytes:,} bytes"
         spent.append(Budget("max_bytes", target.max_bytes, last.bytes, told))

@@ -21,7 +21,7 @@ from tfopt.recipe import Recipe
 from tfopt.report import LayerSensitivity, Report, Trial
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
-from tfopt.technique import Selection, Technique, check_order
+from tfopt.technique import Selection, Stage, Technique, check_order
 
 if TYPE_CHECKING:
     import tf_keras
@@ -84,7 +84,7 @@ def optimize(
 
     The rows of the report are the float32 baseline, the baseline as the target's file (unless the
     target is float32: what conversion alone does), and each technique's file for the target. At
-    the end, unless the last technique trained for the numbers of the file, post-training techniques
+    the end, unless a technique has rounded the weights already, post-training techniques
     are tried; if one makes a better file on the validation data, that is the last row.
 
     Args:
@@ -115,27 +115,16 @@ def optimize(
         >>> tfopt.inspect(result.tflite).integer_only
         True
     """
-    _check_techniques(techniques)
-    check_task(task)
-    check_target(target)
-    baseline = load_model(model)
-    task.check_training(baseline)
-    for technique in techniques:
-        technique.select(baseline)  # refuses in seconds what would fail after minutes
-
+    baseline, steps = _begin(model, techniques, task, target)
     task = dataclasses.replace(task, teacher=baseline)
-    steps = Measurements(task)
-    steps.add("baseline", baseline, Target.float32())
     current = baseline
-    if target.numerics != "float32" or not techniques:
-        steps.add("conversion only", baseline, target)
     for technique in techniques:
         current, selection = _apply(technique, current, task)
         steps.add(technique.name, current, target, selection, technique.settings)
-
     trials: tuple[Trial, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
-    if can_refine(current, target):
+    rounded = any(technique.stage >= Stage.QUANTIZATION for technique in techniques)
+    if can_refine(current, target) and not rounded:
         refined = refine(current, task=task, target=target, baseline=steps.baseline)
         current, trials, sensitivity = refined.model, refined.trials, refined.sensitivity
         if refined.is_changed:
@@ -149,6 +138,72 @@ def optimize(
         made_from=_made_from(baseline, task, tflite),
     )
     return Result(tflite, current, report, recipe, baseline)
+
+
+def ablate(
+    model: str | os.PathLike[str] | Any,
+    techniques: Sequence[Technique],
+    *,
+    task: Task,
+    target: Target,
+) -> Report:
+    """Measures each technique alone, then stacked in order: what each one brings.
+
+    All start from one baseline with the same data and seed, and every row is the file for the
+    target, converted as it is.
+
+    Args:
+        model: A path, a Keras 3 model or a tf_keras model. It is left as it was.
+        techniques: The techniques, in an order that works stacked.
+        task: Data, loss, metric and seed.
+        target: The numbers the device computes with, and the budgets of the last row.
+
+    Returns:
+        The report: the float32 baseline, the conversion alone, a row for each technique alone, and
+        one for each stack of two and more.
+
+    Raises:
+        TfoptError: As `optimize` does.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import dense_net
+        >>> steps = [tfopt.MagnitudePruning(epochs=0.2), tfopt.WeightClustering(epochs=0.2)]
+        >>> target = tfopt.Target.int8()
+        >>> report = ablate(dense_net(), steps, task=tfopt.Task.digits(), target=target)
+        >>> [step.name for step in report.steps[2:]]
+        ['MagnitudePruning alone', 'WeightClustering alone', 'MagnitudePruning + WeightClustering']
+    """
+    baseline, steps = _begin(model, techniques, task, target)
+    task = dataclasses.replace(task, teacher=baseline)
+    alone = []
+    for technique in techniques:
+        alone.append(_apply(technique, baseline, task))
+        steps.add(f"{technique.name} alone", alone[-1][0], target, alone[-1][1], technique.settings)
+    current = alone[0][0] if alone else baseline
+    for count, technique in enumerate(techniques[1:], start=2):
+        current, selection = _apply(technique, current, task)
+        name = " + ".join(step.name for step in techniques[:count])
+        steps.add(name, current, target, selection, technique.settings)
+    return steps.report(target)
+
+
+def _begin(
+    model: str | os.PathLike[str] | Any, techniques: Sequence[Technique], task: Task, target: Target
+) -> tuple[tf_keras.Model, Measurements]:
+    """Refuses in seconds what would fail after minutes, and measures the baseline."""
+    _check_techniques(techniques)
+    check_task(task)
+    check_target(target)
+    baseline = load_model(model)
+    task.check_training(baseline)
+    for technique in techniques:
+        technique.select(baseline)
+    steps = Measurements(task)
+    steps.add("baseline", baseline, Target.float32())
+    if target.numerics != "float32" or not techniques:
+        steps.add("conversion only", baseline, target)
+    return baseline, steps
 
 
 def _check_techniques(techniques: Sequence[Technique]) -> None:

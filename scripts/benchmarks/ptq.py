@@ -1,13 +1,13 @@
 """Post-training quantization: tfopt against its peers, each technique alone, at three numerics.
 
 Two nets trained by the recipe, and a stressed version of each: the channels' ranges rescaled by
-2^U(-5,5), the float function as it was. Each cell is made in a process of its own, since some peers
-crash, and kept in the cache: a run that was stopped goes on where it was.
+2^U(-5,5), the float function as it was. Cells are made in a process apart, since some peers crash,
+and kept in the cache: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import functools
 import json
@@ -15,8 +15,11 @@ import logging
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import Self
 
 import tfopt
 from benchmarks import BenchmarkReport, Settings, ptq_ways
@@ -64,29 +67,53 @@ def run(settings: Settings) -> BenchmarkReport:
     """Makes and measures every cell that is not there yet, and writes the tables."""
     sections: list[str] = []
     missed: list[str] = []
-    for net in _SMOKE_NETS if settings.smoke else NETS:
-        cells = [_cell(net, way, settings) for way in (_float_way(), *ptq_ways.ways())]
-        sections.append(_table(net, cells, _latencies(net, cells, settings)))
-        missed += _missed(net, cells)
+    with _Apart() as apart:
+        for net in _SMOKE_NETS if settings.smoke else NETS:
+            ways = (_float_way(), *ptq_ways.ways())
+            cells = [_cell(net, way, settings, apart) for way in ways]
+            sections.append(_table(net, cells, _latencies(net, cells, settings)))
+            missed += _missed(net, cells)
     return BenchmarkReport("\n\n".join(sections), tuple(missed))
+
+
+class _Apart:
+    """A process that makes cells, and is made anew when a cell kills it."""
+
+    def __enter__(self) -> Self:
+        self._pool = self._new()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def call(self, function: Callable[..., Cell], *arguments: Any) -> Cell:
+        """Calls a function in the process; raises what it raises, or that the process is gone."""
+        try:
+            return self._pool.submit(function, *arguments).result(_LIMIT_S)
+        except concurrent.futures.process.BrokenProcessPool:
+            self._pool = self._new()
+            raise
+
+    @staticmethod
+    def _new() -> concurrent.futures.ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return concurrent.futures.ProcessPoolExecutor(1, mp_context=context)
 
 
 def _float_way() -> Way:
     return Way(FLOAT, FLOAT, ptq_ways.float_file)
 
 
-def _cell(net: str, way: Way, settings: Settings) -> Cell:
+def _cell(net: str, way: Way, settings: Settings, apart: _Apart) -> Cell:
     """A cell out of the cache, or made now."""
     file = _place(net, way.name, way.numerics, settings).with_suffix(".json")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-            try:
-                cell = pool.submit(_make, net, way.name, way.numerics, settings).result(_LIMIT_S)
-            except Exception as error:  # a peer's: anything can come out of it, or its process dies
-                said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                cell = Cell(way.name, way.numerics, way.is_peer, error=said)
+        try:
+            cell = apart.call(_make, net, way.name, way.numerics, settings)
+        except Exception as error:  # a peer's: anything can come out of it, or its process dies
+            said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            cell = Cell(way.name, way.numerics, way.is_peer, error=said)
         file.write_text(json.dumps(dataclasses.asdict(cell), indent=2))
         print(f"{net}: {way.numerics} {way.name}: {cell.accuracy} {cell.error}", file=sys.stderr)
     return Cell(**json.loads(file.read_text()))
@@ -119,6 +146,7 @@ def _make(net: str, name: str, numerics: str, settings: Settings) -> Cell:
     )
 
 
+@functools.lru_cache(maxsize=1)
 def _subject(net: str, settings: Settings) -> tuple[tfopt.Task, Any]:
     """The task and the trained model of a net."""
     from tfopt.testing import depthwise_net, stress

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 
@@ -87,7 +88,9 @@ def test_convert_writes_a_file_once(folder, capsys, tmp_path):
     arguments = ("convert", folder / "model.h5", f"--output={output}", "--dataset=digits")
     code, out, err = run(capsys, *arguments, "--input_type=uint8")
     assert code == 0, err
-    assert out == f"wrote {output} ({output.stat().st_size:,} bytes, integer only)\n"
+    assert out.endswith(f"wrote {output} ({output.stat().st_size:,} bytes, integer only)\n")
+    assert re.search(r"^as it is .*0\.\d{4} \[", out, re.M) and "taken" in out
+    assert re.search(r"accuracy drops by [+-]0\.\d+ \(95 % interval", out)
     assert tfopt.inspect(output).inputs[0].dtype == "uint8"
     code, _, err = run(capsys, *arguments)
     assert code == 2
@@ -98,6 +101,25 @@ def test_convert_writes_a_file_once(folder, capsys, tmp_path):
     assert code == 0
     assert not tfopt.inspect(output).integer_only
     assert "integer only" not in out
+
+
+def test_convert_as_it_is_says_nothing_of_trials(folder, capsys, tmp_path):
+    output = tmp_path / "model.tflite"
+    arguments = ("convert", folder / "model.h5", f"--output={output}", "--dataset=digits")
+    code, out, err = run(capsys, *arguments, "--refine=false")
+    assert code == 0, err
+    assert out == f"wrote {output} ({output.stat().st_size:,} bytes, integer only)\n"
+
+
+def test_compare_shows_layers(folder, capsys):
+    arguments = ("compare", folder / "model.h5", folder / "int8.tflite", "--dataset=digits")
+    code, out, err = run(capsys, *arguments, "--samples=20")
+    assert code == 0, err
+    assert "SQNR dB" in out and "20 samples." in out
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert {"layer", "sqnr_db", "lost_db"} <= set(json.loads(out)["layers"][0])
+    code, _, err = run(capsys, "compare", folder / "model.h5", "--dataset=digits")
+    assert code == 2 and "two arguments, MODEL FILE.tflite" in err
 
 
 def test_convert_needs_data_for_integers(folder, capsys, tmp_path):

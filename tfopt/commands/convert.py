@@ -1,4 +1,4 @@
-"""`tfopt convert`: a model as a file, without training."""
+"""`tfopt convert`: a model as the best file there is without training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tfopt.errors import SettingError
 from tfopt.files import refuse_existing, write_file
 from tfopt.flags import (
     define_data,
+    define_metric,
     define_output,
     define_target,
     one_argument,
@@ -27,7 +28,9 @@ def define(values: flags.FlagValues) -> None:
     """Defines the flags."""
     define_output(values, "the file to write")
     define_target(values)
+    flags.DEFINE_float("max_accuracy_drop", None, "what the metric may lose", flag_values=values)
     define_data(values)
+    define_metric(values)
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
@@ -48,12 +51,17 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     needs_data = target.needs_calibration or values.dataset is not None
     task = task_from_flags(values) if needs_data else None
 
-    from tfopt.tflite.convert import convert
+    from tfopt.conversion import convert_and_tell
+    from tfopt.report.views import trials_table
+    from tfopt.tables import text_table
     from tfopt.tflite.inspect import inspect
 
-    tflite = convert(model, task=task, target=target)
+    tflite, refined = convert_and_tell(model, task=task, target=target)
     refuse_existing(output, overwrite=values.overwrite)
     write_file(output, tflite)
     arithmetic = ", integer only" if inspect(tflite).integer_only else ""
+    if refined is not None and task is not None:
+        print(text_table(*trials_table(refined.trials, str(task.metric))))
+        print(f"{task.metric} drops by {refined.drop} on the validation data")
     print(f"wrote {output} ({len(tflite):,} bytes{arithmetic})")
     return 0

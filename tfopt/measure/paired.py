@@ -54,6 +54,23 @@ def difference(quality: Quality, reference: Quality, *, seed: int = 0) -> Differ
     return Difference(quality.value - reference.value, low, high)
 
 
+def drop(quality: Quality, baseline: Quality, *, seed: int = 0) -> Difference:
+    """Returns how much worse a model is than another: above 0 is worse, whatever the metric.
+
+    Args:
+        quality: Of the model, as `evaluate` gives it.
+        baseline: Of the other, with the same task and split.
+        seed: See `difference`.
+
+    Raises:
+        SettingError: They were measured with other metrics or on other samples.
+    """
+    found = difference(quality, baseline, seed=seed)
+    if not quality.higher_is_better:
+        return found
+    return Difference(-found.value, -found.high, -found.low, found.p_value)
+
+
 def _of_shares(right: np.ndarray, reference: np.ndarray) -> Difference:
     """The difference of two shares of right samples; only those where they differ tell."""
     samples = len(right)

@@ -13,7 +13,7 @@ import numpy as np
 from tfopt import facts, report
 from tfopt.errors import LostGainError
 from tfopt.keras_gate import tf_keras
-from tfopt.measure.paired import difference
+from tfopt.measure.paired import drop
 from tfopt.measure.quality import Quality, evaluate
 from tfopt.target import Target
 from tfopt.technique import Technique
@@ -113,10 +113,7 @@ class Bench:
 
     def drop(self, trial: Trial) -> report.Difference:
         """How much of the baseline's metric a file has lost; above 0 is worse."""
-        found = difference(trial.quality, self._baseline or self.reference, seed=self.task.seed)
-        if not trial.quality.higher_is_better:
-            return found
-        return report.Difference(-found.value, -found.high, -found.low, found.p_value)
+        return drop(trial.quality, self._baseline or self.reference, seed=self.task.seed)
 
     def _applied(self, techniques: tuple[Technique, ...]) -> tf_keras.Model:
         """The model with techniques applied, each beginning made once."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tfopt.report.records import Change, Score, Step
+from tfopt.report.records import Change, Score, Step, Trial
 from tfopt.tables import Table, markdown_table, text_table
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _details(report: Report) -> list[tuple[str, Table]]:
     """Titles and tables of what was found out on the way."""
     details = []
     if report.trials:
-        details.append(("Tried after training", _tried(report)))
+        details.append(("Tried after training", trials_table(report.trials, report.metric)))
     if report.sensitivity:
         details.append(("Sensitivity of the layers", _sensitivity(report)))
     return details
@@ -156,16 +157,14 @@ def _against_baseline(step: Step, change: Change) -> str:
     return interval + (" (noise)" if step.difference.within_noise else "")
 
 
-def _tried(report: Report) -> Table:
-    """Header and cells of the trials."""
-    header = [
-        "way",
-        f"{report.metric} (validation)",
-        "error of the outputs",
-        "bytes",
-        "seconds",
-        "",
-    ]
+def trials_table(trials: Sequence[Trial], metric: str) -> Table:
+    """Header and cells of what was tried after training.
+
+    Args:
+        trials: The trials.
+        metric: The metric's name.
+    """
+    header = ["way", f"{metric} (validation)", "error of the outputs", "bytes", "seconds", ""]
     return header, [
         [
             trial.name,
@@ -175,7 +174,7 @@ def _tried(report: Report) -> Table:
             f"{trial.seconds:.1f}",
             "taken" if trial.chosen else trial.reason,
         ]
-        for trial in report.trials
+        for trial in trials
     ]
 
 
