@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from tfopt.data import as_arrays, length
 from tfopt.errors import BudgetError, SettingError
 from tfopt.keras_gate import load_model
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.target import Target, check_target
+from tfopt.tflite.convert import FloatOpsWarning
 from tfopt.tflite.convert import convert as convert_as_it_is
 
 if TYPE_CHECKING:
@@ -89,14 +93,20 @@ def convert_and_tell(
             expected="validation data to measure the drop on",
             fix="pass task=tfopt.Task.from_arrays(...)",
         )
-    if task is None or representative is not None:
-        return _as_it_is(model, task, target, representative), None
+    if task is None:
+        return _as_it_is(model, None, target, representative), None
     loaded = load_model(model)
     if limit is None and not can_refine(loaded, target):
-        return _as_it_is(loaded, task, target, None), None
+        return _as_it_is(loaded, task, target, representative), None
+    if representative is not None:
+        inputs = as_arrays(representative, "the representative inputs")
+        task = dataclasses.replace(task, representative=inputs)
+        target = _with_all(target, length(inputs))
     refined = refine(loaded, task=task, target=target)
     if not refined.keeps_budget:
         raise _too_large_a_drop(refined)
+    for text in refined.float_ops:
+        warnings.warn(text, FloatOpsWarning, stacklevel=3)
     return refined.tflite, refined
 
 
@@ -105,6 +115,13 @@ def _as_it_is(
 ) -> bytes:
     """The plain conversion."""
     return convert_as_it_is(model, task=task, target=target, representative=representative)
+
+
+def _with_all(target: Target, samples: int) -> Target:
+    """The target, calibrated with all of so many samples."""
+    return dataclasses.replace(
+        target, representative_samples=samples, representative_choice="random"
+    )
 
 
 def _too_large_a_drop(refined: Refined) -> BudgetError:

@@ -68,7 +68,9 @@ class Measurements:
         settings: str = "",
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
-        tflite, told = _converted(model, self._task, target)
+        tflite, told = converted(model, self._task, target)
+        for text in told:
+            warnings.warn(text, FloatOpsWarning, stacklevel=3)
         self.add_file(name, tflite, target, selection, settings, told)
 
     def add_file(
@@ -144,13 +146,22 @@ class Measurements:
         )
 
 
-def _converted(model: tf_keras.Model, task: Task, target: Target) -> tuple[bytes, tuple[str, ...]]:
-    """The file of a model, and what `convert` warned of; the warnings are given on."""
+def converted(model: tf_keras.Model, task: Task, target: Target) -> tuple[bytes, tuple[str, ...]]:
+    """Returns the plain conversion of a model, and the ops in floating point it warned of.
+
+    Args:
+        model: A tf_keras model.
+        task: Gives the samples to calibrate with.
+        target: What the file is made for.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FloatOpsWarning)
         tflite = convert(model, task=task, target=target)
     for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        if not issubclass(warning.category, FloatOpsWarning):
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
     told = (str(w.message) for w in caught if issubclass(w.category, FloatOpsWarning))
     return tflite, tuple(told)
 

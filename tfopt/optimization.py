@@ -128,7 +128,13 @@ def optimize(
         refined = refine(current, task=task, target=target, baseline=steps.baseline)
         current, trials, sensitivity = refined.model, refined.trials, refined.sensitivity
         if refined.is_changed:
-            steps.add_file("post-training", refined.tflite, refined.target, settings=refined.name)
+            steps.add_file(
+                "post-training",
+                refined.tflite,
+                refined.target,
+                settings=refined.name,
+                told=refined.float_ops,
+            )
     report = steps.report(target, trials=trials, sensitivity=sensitivity)
     tflite = steps.files[-1]
     recipe = Recipe(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+import textwrap
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,9 @@ _TITLES = {
     ("applications", "tf_keras"): "tf_keras.applications at their smallest input",
     ("applications", "keras"): "keras.applications at their smallest input",
 }
+_THEIRS = ("TF-MOT", "converter")
+_LONGEST = 300
+_LAYER = re.compile(r"^\S+(?: \(\w+\))*(?= \(\w+\): )")  # of several models, the kinds agree
 _PARAGRAPHS = """\
 Made by `python scripts/coverage.py`. Models have random weights, batch norm holding the statistics
 of data; each technique trains some steps on random data. `load` and `from file`: the model itself,
@@ -45,10 +50,11 @@ def markdown(rows: Sequence[Row], output: Path, columns: Sequence[str]) -> str:
     cells = {row: RowFile(output, row.name).cells for row in rows}
     measured = [row for row in rows if cells[row]]
     parts = ["# Coverage: what works on which model", _PARAGRAPHS, _versions(), "## Counts"]
-    parts.append(_counts(measured, cells, columns))
+    parts.append(_counts(measured, cells, columns, len(rows)))
     parts.append(_goal(measured, cells))
     if len(measured) < len(rows):
-        parts.append(f"{len(rows) - len(measured)} of {len(rows)} models are not measured yet.")
+        parts.append(_missing(rows, measured))
+    parts += _reasons(measured, cells, columns)
     for (group, keras), title in _TITLES.items():
         chosen = [row for row in measured if (row.group, row.keras) == (group, keras)]
         if chosen:
@@ -65,13 +71,52 @@ def _text(cell: Cell | None) -> str:
     return f"{cell.status}: {cell.note}"
 
 
-def _counts(rows: Sequence[Row], cells: dict[Row, dict[str, Cell]], columns: Sequence[str]) -> str:
-    """How many models each column is done, partial, refused or wrong on."""
+def _counts(
+    rows: Sequence[Row], cells: dict[Row, dict[str, Cell]], columns: Sequence[str], every: int
+) -> str:
+    """How many models each column is done, partial, refused or wrong on, and not measured on."""
     body = []
     for column in columns:
         found = Counter(cells[row][column].status for row in rows if column in cells[row])
-        body.append([column, *(str(found[kind]) for kind in STATUSES), str(found.total())])
-    return markdown_table(["", *STATUSES, "models"], body)
+        counts = [*(found[kind] for kind in STATUSES), found.total(), every - found.total()]
+        body.append([column, *map(str, counts)])
+    return markdown_table(["", *STATUSES, "measured", "not measured"], body)
+
+
+def _missing(rows: Sequence[Row], measured: Sequence[Row]) -> str:
+    """How many models have no cell at all, and of what kind they are."""
+    left = Counter((row.group, row.keras) for row in rows if row not in measured)
+    kinds = [f"{_TITLES[kind]}: {count}" for kind, count in left.items()]
+    return (
+        f"{left.total()} of {len(rows)} models are not measured yet, and nothing is claimed of "
+        f"them ({'; '.join(kinds)})."
+    )
+
+
+def _reasons(
+    rows: Sequence[Row], cells: dict[Row, dict[str, Cell]], columns: Sequence[str]
+) -> list[str]:
+    """What is not `ok` in a column of tfopt's own, and why, with the models it is so on."""
+    models: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for column in columns:
+        for row in rows:
+            cell = cells[row].get(column)
+            if cell is not None and cell.status != "ok" and not column.startswith(_THEIRS):
+                models[column, cell.status, _first_words(cell)].append(row.name)
+    if not models:
+        return []
+    lines = [
+        f"- {column}, {status}, {', '.join(names)}: {reason}"
+        for (column, status, reason), names in models.items()
+    ]
+    return ["## What is not ok, and why", "\n".join(lines)]
+
+
+def _first_words(cell: Cell) -> str:
+    """The reason without its traceback and the names of layers, on one line."""
+    lines = [_LAYER.sub("", line) for line in cell.reason.partition("\n\n")[0].splitlines()]
+    text = " ".join("; ".join(dict.fromkeys(lines)).split())
+    return textwrap.shorten(text or cell.note, _LONGEST, placeholder=" ...")
 
 
 def _goal(rows: Sequence[Row], cells: dict[Row, dict[str, Cell]]) -> str:

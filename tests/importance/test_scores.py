@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import analyse
-from tfopt.graph.running import recalibrate_batch_norm, run
 from tfopt.graph.slicing import slice_channels
+from tfopt.graph.stepping import watch
 from tfopt.importance.data import labelled
 from tfopt.importance.reconstruction import refit
 from tfopt.importance.scores import judged, scores
@@ -80,7 +81,7 @@ def test_recalibrated_statistics_are_those_of_the_data(task):
     inputs = task.representative_inputs(64)
     recalibrate_batch_norm(model, inputs)
     seen = {}
-    run(model, inputs, lambda node, x: seen.setdefault(node.layer.name, x.numpy()))
+    watch(model, [inputs], lambda node, x: seen.setdefault(node.layer.name, x.numpy()))
     for name in ("stem_bn", "block_bn"):
         norm = model.get_layer(name)
         mean = seen[name].mean((0, 1, 2))

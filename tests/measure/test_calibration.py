@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfopt.errors import DataError
+from tfopt.errors import DataError, SettingError
 from tfopt.measure.calibration import activation_ranges, compare_calibrations
 from tfopt.target import Target
 from tfopt.task import Task
@@ -54,3 +54,12 @@ def test_samples_without_classes_cannot_be_balanced():
             calibrations=["min_max"],
             choices=["balanced"],
         )
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [(Target.dynamic_range(), {}), (Target.int8(), {"calibrations": []})],
+)
+def test_nothing_to_compare_is_refused(target, settings):
+    with pytest.raises(SettingError, match="an integer target, at least one method"):
+        compare_calibrations(small_cnn(), task=Task.digits(), target=target, **settings)

@@ -7,7 +7,8 @@ import tfopt
 from tfopt.errors import SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.layers import LayerError, compare_layers
-from tfopt.testing import depthwise_net, residual_net, small_cnn
+from tfopt.techniques.equalize_channels import EqualizeChannels
+from tfopt.testing import depthwise_net, residual_net, small_cnn, stress
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,17 @@ def test_streams_of_many_samples_are_cut_into_batches(residual, digits):
     compared = compare_layers(tflite, model, task=digits, samples=150)
     assert compared.samples == 150
     assert np.isfinite([row.mse for row in compared.layers]).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_an_equalized_model_is_compared_on_its_own_scales(digits, trained):
+    model = stress(trained(depthwise_net))
+    equalized = EqualizeChannels().apply(model, digits)
+    target = tfopt.Target.int8(refine=False)
+    plain, good = (tfopt.convert(one, task=digits, target=target) for one in (model, equalized))
+    compared = compare_layers(good, model, task=digits)
+    assert any(row.rescaled for row in compared.layers)
+    assert all(row.sqnr_db > 20 for row in compared.layers), compared
+    assert "Compared up to the scales of their channels: stem_relu" in str(compared)
+    assert not any(row.rescaled for row in compare_layers(plain, model, task=digits).layers)
+    assert min(row.sqnr_db for row in compare_layers(plain, model, task=digits).layers) < 15

@@ -1,9 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 import tfopt
-from tfopt.post_training.choice import can_refine, refine
+from tfopt.post_training.choice import _best, can_refine, refine
+from tfopt.post_training.trials import Bench
 from tfopt.techniques.quantization_aware import QuantizationAware
 from tfopt.techniques.weight_clustering import WeightClustering
 from tfopt.testing import depthwise_net, small_cnn
@@ -68,3 +70,25 @@ def test_the_report_tells_what_was_tried(uneven, digits):
     assert "Tried after training" in str(result.report)
     again = tfopt.optimize(uneven, [], task=digits, target=tfopt.Target.int8())
     assert again.tflite == result.tflite
+
+
+def test_layers_that_the_target_keeps_are_no_change(digits, trained):
+    target = tfopt.Target.int8(keep_int16=("block_conv",))
+    refined = refine(trained(small_cnn), task=digits, target=target)
+    assert refined.trials[0].name == "block_conv in int16"
+    assert refined.is_changed is not refined.trials[0].chosen
+
+
+def test_of_files_that_differ_by_chance_one_that_keeps_the_budget_is_taken(digits, trained):
+    bench = Bench(trained(small_cnn), digits)
+    plain = bench.trial((), tfopt.Target.int8(max_accuracy_drop=0.0))
+    right = bench.reference.right
+    wrong_once = right.copy()
+    wrong_once[np.flatnonzero(right)[0]] = False
+    worse = dataclasses.replace(plain.quality, value=wrong_once.mean(), right=wrong_once)
+    exact = dataclasses.replace(plain.quality, value=right.mean(), right=right)
+    breaking = dataclasses.replace(plain, quality=worse, error=0.0)
+    keeping = dataclasses.replace(plain, quality=exact, error=0.1)
+    assert _best([breaking, keeping], bench) is keeping
+    lost = dataclasses.replace(plain, quality=dataclasses.replace(exact, value=float("nan")))
+    assert _best([lost], bench) is lost

@@ -7,6 +7,7 @@ from tfopt.errors import BudgetError, SettingError
 from tfopt.post_training import precision
 from tfopt.post_training.choice import refine
 from tfopt.post_training.trials import Bench
+from tfopt.techniques.round_weights import RoundWeights
 from tfopt.testing import residual_net, small_cnn
 
 PLAIN_INT4 = tfopt.Target.int4_weights(refine=False)
@@ -29,8 +30,11 @@ def test_what_follows_a_layer_goes_with_it(digits, trained):
 
 @pytest.fixture(scope="module")
 def imitation(digits, trained):
+    return imitating(trained(residual_net), digits)
+
+
+def imitating(model, digits):
     """A model, and the task of answering as it does: any rounding costs some of the metric."""
-    model = trained(residual_net)
     x = next(digits.validation.batches(200))[0]
     own = (x, model.predict(x, verbose=0))
     return model, tfopt.Task.from_arrays(own, own, loss="mse", metric="mae")
@@ -72,3 +76,37 @@ def test_a_budget_that_nothing_keeps_is_refused_with_how_near_it_came(imitation)
 def test_a_budget_needs_data():
     with pytest.raises(SettingError, match=r"max_accuracy_drop=0\.01 without a task"):
         tfopt.convert(small_cnn(), target=tfopt.Target.dynamic_range(max_accuracy_drop=0.01))
+
+
+def test_eight_bits_bring_back_what_rounding_to_four_took(imitation):
+    model, task = imitation
+    bench = Bench(model, task)
+    rounded = bench.trial((RoundWeights(bits=4, method="gptq"),), tfopt.Target.int4_weights())
+    eight = bench.trial((), tfopt.Target.int8(refine=False))
+    rows = precision.sensitivity(bench, rounded)
+    assert max(row.gain for row in rows) > 0.2 * rounded.error
+    limit = 0.5 * (bench.drop(rounded).value + bench.drop(eight).value)
+    best, _, _ = precision.meet(bench, rounded, limit)
+    assert bench.drop(best).value <= limit and best.target.keep_int8
+
+
+def test_layers_that_the_user_keeps_stay_kept(imitation):
+    model, task = imitation
+    target = tfopt.Target.int8(refine=False, keep_int16=("stem_conv",), max_accuracy_drop=0.0)
+    refined = refine(model, task=task, target=target)
+    assert "stem_conv" in refined.target.keep_int16
+
+
+@pytest.mark.parametrize("numerics", ["float16", "dynamic_range", "int16x8"])
+def test_a_file_without_finer_numbers_is_refused_for_its_drop(digits, trained, numerics):
+    model, task = imitating(trained(small_cnn), digits)
+    with pytest.raises(BudgetError, match=r"a best file .* max_accuracy_drop=0\."):
+        tfopt.convert(model, task=task, target=getattr(tfopt.Target, numerics)(max_accuracy_drop=0))
+
+
+def test_own_calibration_data_does_not_switch_the_budget_off(imitation):
+    model, task = imitation
+    inputs = task.representative_inputs(32)
+    target = dataclasses.replace(PLAIN_INT4, max_accuracy_drop=0.0)
+    with pytest.raises(BudgetError):
+        tfopt.convert(model, task=task, target=target, representative=inputs)

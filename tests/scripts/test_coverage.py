@@ -32,7 +32,7 @@ def test_the_fast_models_are_measured_stored_and_not_measured_again(tmp_path):
     assert "| logits | ok | . | . | . | . | ok | ok | . | . | . | . | . | . | ok |" in page
     assert "| regression | ok | . | . | . | . | ok | ok | . | . | . | . | . | . | ok |" in page
     assert "| subclassed_untraceable | refused: ModelError: the model" in page
-    assert "models are not measured yet." in page
+    assert "models are not measured yet" in page
 
     stored = tmp_path / "zoo" / "tf_keras" / "logits.json"
     before = stored.read_bytes()
@@ -165,11 +165,18 @@ def test_the_page_counts_and_shows_cells(parts, tmp_path):
     file = package.RowFile(tmp_path, row.name)
     file.finish("QAT", package.Cell("ok", "2 calibrated"))
     file.finish("QAT int8", package.Cell("partial", "in float: ELU"))
-    file.finish("load", package.Cell("failed", "ValueError: x"))
+    file.finish("load", package.Cell("failed", "ValueError: x", "ValueError: x\n\ntrace"))
+    left = "relu (ReLU): too small\nrelu_1 (ReLU): too small"
+    file.finish("save", package.Cell("partial", "2 layers skipped", left))
     page = table.markdown(
         [row, rows.Row("zoo", "keras", "b")], tmp_path, ["load", "QAT", "QAT int8", "save"]
     )
-    assert "| a | failed: ValueError: x | ok (2 calibrated) | partial (in float: ELU) | . |" in page
-    assert "| QAT int8 | 0 | 1 | 0 | 0 | 0 | 0 | 1 |" in page
+    assert (
+        "| a | failed: ValueError: x | ok (2 calibrated) | partial (in float: ELU) | partial"
+        in page
+    )
+    assert "| QAT int8 | 0 | 1 | 0 | 0 | 0 | 0 | 1 | 1 |" in page
     assert "integer-only file on 0 of 1 models (0%)" in page
-    assert "1 of 2 models are not measured yet." in page
+    assert "1 of 2 models are not measured yet" in page and "in Keras 3: 1)" in page
+    assert "- load, failed, zoo/keras/a: ValueError: x\n" in page
+    assert "- save, partial, zoo/keras/a: (ReLU): too small\n" in page

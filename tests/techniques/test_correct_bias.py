@@ -11,6 +11,7 @@ from tfopt.task import Task
 from tfopt.techniques.correct_bias import CorrectBias
 from tfopt.techniques.equalize_channels import EqualizeChannels
 from tfopt.techniques.quantization_aware import QuantizationAware
+from tfopt.techniques.round_weights import RoundWeights
 from tfopt.testing import depthwise_net, small_cnn
 
 layers = tf_keras.layers
@@ -160,9 +161,12 @@ def with_representative(samples):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("count", [1, 5])
-def test_samples_that_are_all_the_same_are_refused(count):
-    with pytest.raises(DataError, match=f"{count} representative sample.* all the same"):
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(1, "a single representative sample"), (5, "5 representative samples that are all the same")],
+)
+def test_samples_that_are_all_the_same_are_refused(count, text):
+    with pytest.raises(DataError, match=text):
         CorrectBias().apply(small_cnn(), with_representative(np.ones((count, 8, 8, 1), "float32")))
 
 
@@ -193,3 +197,9 @@ def test_fake_quantized_models_are_refused(trained, task):
 def test_settings_are_checked(settings, message):
     with pytest.raises(SettingError, match=message):
         CorrectBias(**settings)
+
+
+def test_weights_on_the_grid_of_the_file_leave_nothing_to_correct(task):
+    rounded = RoundWeights(method="nearest").apply(small_cnn(), task)
+    with pytest.raises(TechniqueError, match="stand on the grid of the file"):
+        CorrectBias().select(rounded)

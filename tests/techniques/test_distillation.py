@@ -64,3 +64,20 @@ def test_a_teacher_that_does_not_match_is_refused_before_training(tmp_path):
     tfopt.save_model(small_cnn(classes=7), tmp_path / "other.keras")
     with pytest.raises(TechniqueError, match="teacher with outputs of shapes"):
         Distillation(teacher=str(tmp_path / "other.keras")).select(small_cnn())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": "4"},
+        {"weight": None},
+        {"features": 5},
+        {"features": ("pool", "pool")},
+        {"features": ("ab", "cd")},  # two letters are no pair of layers
+        {"student": 5},
+    ],
+)
+def test_settings_of_another_type_are_refused(settings):
+    (name,) = settings
+    with pytest.raises(SettingError, match=f"Received {name}="):
+        Distillation(**settings)

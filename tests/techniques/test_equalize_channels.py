@@ -177,3 +177,12 @@ def test_clustered_and_fake_quantized_models_are_refused(trained, task):
 def test_settings_are_checked(settings, message):
     with pytest.raises(SettingError, match=message):
         EqualizeChannels(**settings)
+
+
+def test_a_model_that_computes_no_numbers_is_refused(task):
+    model = small_cnn()
+    norm = model.get_layer("stem_bn")
+    norm.moving_mean.assign(np.full(8, np.nan))
+    for ranges in ("activations", "weights"):
+        with pytest.raises(TechniqueError, match=r"'.*', which reads numbers that are not finite"):
+            EqualizeChannels(ranges=ranges).apply(model, task)

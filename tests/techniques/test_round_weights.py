@@ -327,3 +327,12 @@ def test_a_name_that_is_no_layers_is_refused(trained):
     for field in ("only", "skip", "keep_int8"):
         with pytest.raises(SettingError, match="has no layer 'stam'"):
             RoundWeights(**{field: ("stam",)}).select(trained)
+
+
+@pytest.mark.parametrize("method", ["gptq", "adaround"])
+def test_numbers_that_are_not_finite_are_refused(trained, task, method):
+    model = clone(trained)
+    norm = next(layer for layer in model.layers if type(layer).__name__ == "BatchNormalization")
+    norm.moving_mean.assign(np.full(norm.moving_mean.shape, -np.inf))
+    with pytest.raises(TechniqueError, match="numbers that are not finite"):
+        RoundWeights(method=method, samples=32).apply(model, task)

@@ -11,7 +11,7 @@ from tfopt.graph.calls import Layer, Node
 from tfopt.graph.equality import ROUNDING, difference, results
 from tfopt.graph.kernels import through
 from tfopt.graph.pairs import Pair, find_pairs
-from tfopt.graph.stepping import steps
+from tfopt.graph.stepping import watch
 from tfopt.keras_gate import clone, tf_keras
 
 
@@ -61,14 +61,11 @@ def _smallest(model: tf_keras.Model, layer: Layer, arrays: Sequence[Any]) -> np.
     """The smallest value of each channel that a layer reads."""
     found: list[np.ndarray] = []
 
-    def call(node: Node, args: Any, kwargs: Any) -> Any:
+    def see(node: Node, value: Any) -> None:
         if node.layer is layer:
-            found.append(np.min(args[0], axis=tuple(range(len(args[0].shape) - 1))))
-        return node.layer(*args, **kwargs)
+            found.append(np.min(value, axis=tuple(range(len(value.shape) - 1))))
 
-    for _ in steps(model, arrays, call):
-        if found:
-            break
+    watch(model, arrays, see)
     return found[0].astype(np.float64)
 
 

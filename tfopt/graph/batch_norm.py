@@ -1,4 +1,4 @@
-"""Folding batch norms into the convolutions and dense layers before them."""
+"""Batch norms: folding them into the layers before them, and fitting their statistics to data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from tfopt.data import Arrays
 from tfopt.graph.calls import Layer, Node, built_copy, nodes, outputs, rebuild
 from tfopt.graph.kernels import OUTPUT_AXES, activation_name, channels_last, made_by
+from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import clone, tf_keras
 
 
@@ -114,6 +117,46 @@ def fold_batch_norm(model: tf_keras.Model) -> tf_keras.Model:
         return own
     rebuilt, _ = rebuild(own, replace=lambda layer: folded.get(id(layer), layer))
     return clone(rebuilt)
+
+
+def recalibrate_batch_norm(model: tf_keras.Model, inputs: Arrays) -> None:
+    """Sets each batch norm's statistics to those of the samples, one after another, in place.
+
+    Channels that are gone change what all layers behind them see: without this, a sliced model
+    starts far from where it could. Frozen batch norms are left alone.
+
+    Args:
+        model: A functional model.
+        inputs: Samples; a few hundred are enough.
+
+    Example:
+        >>> import numpy as np
+        >>> layers = [tf_keras.Input((1,)), tf_keras.layers.BatchNormalization()]
+        >>> model = tf_keras.Sequential(layers)
+        >>> recalibrate_batch_norm(model, np.array([[1.0], [3.0]]))
+        >>> model.layers[0].moving_mean.numpy(), model.layers[0].moving_variance.numpy()
+        (array([2.], dtype=float32), array([1.], dtype=float32))
+
+    References:
+        Li et al., EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning, 2020,
+        section 3.3 (adaptive batch normalization).
+    """
+
+    def visit(node: Node, value: tf.Tensor) -> None:
+        norm = node.layer
+        if type(norm) is not tf_keras.layers.BatchNormalization or not norm.trainable:
+            return
+        if node.call_kwargs.get("training") is False:
+            return
+        axes = tf.nest.flatten(norm.axis)
+        others = [
+            i for i in range(len(value.shape)) if i not in [a % len(value.shape) for a in axes]
+        ]
+        mean, variance = tf.nn.moments(value, others)
+        norm.moving_mean.assign(mean)
+        norm.moving_variance.assign(variance)
+
+    watch(model, input_arrays(model, inputs), visit)
 
 
 def _folded(folding: Folding) -> Layer:

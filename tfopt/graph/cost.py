@@ -9,6 +9,8 @@ from tfopt.graph.calls import Node, nodes, outputs
 from tfopt.keras_gate import tf_keras
 
 _layers = tf_keras.layers
+# Their weights are applied element by element, whatever their shape: a PReLU may have one for each.
+_ELEMENTWISE = (_layers.PReLU, _layers.LayerNormalization, _layers.Normalization)
 _TRANSPOSED = (_layers.Conv1DTranspose, _layers.Conv2DTranspose, _layers.Conv3DTranspose)
 
 
@@ -28,16 +30,17 @@ class Cost:
 def call_cost(node: Node) -> Cost:
     """Returns what one call of a layer costs.
 
-    Every weight of two and more axes counts as a kernel, and is used once at each place of the
-    output (of the input, for a transposed convolution or a recurrent layer). Sizes that the model
-    leaves open count as 1. The file's own figure, of `tfopt.inspect`, is exact.
+    Every weight of two and more axes counts as a kernel (but those of PReLU and of normalization),
+    and is used once at each place of the output (of the input, for a transposed convolution or a
+    recurrent layer). Sizes that the model leaves open count as 1. The file's own figure, of
+    `tfopt.inspect`, is exact.
 
     Args:
         node: A call of a functional model.
     """
-    if node.is_input:
-        return Cost(0, 0)
     layer = node.layer
+    if node.is_input or isinstance(layer, _ELEMENTWISE):
+        return Cost(0, 0)
     weights = sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
     if isinstance(layer, _layers.Embedding):
         return Cost(0, weights)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt.data import Arrays, columns
+from tfopt.data import Arrays, columns, leaves, length
 from tfopt.errors import DataError
 from tfopt.graph.calls import Node, nodes, outputs
 from tfopt.keras_gate import tf_keras
@@ -67,6 +67,36 @@ def steps(
                 values.pop(id(tensor), None)
 
 
+def watch(
+    model: tf_keras.Model, inputs: Sequence[Any], see: Callable[[Node, tf.Tensor], None]
+) -> None:
+    """Runs a model and shows each call with its first input before it is made.
+
+    What `see` changes in a layer changes what the calls after it get.
+
+    Args:
+        model: A functional model.
+        inputs: As for `steps`.
+        see: Takes a call and its first input.
+
+    Example:
+        >>> from tfopt.testing import dense_net
+        >>> watch(dense_net(), [np.ones((2, 8, 8, 1))], lambda node, x: print(node.layer.name, x.shape))
+        flatten (2, 8, 8, 1)
+        hidden (2, 64)
+        probabilities (2, 32)
+    """  # noqa: E501 - the doctest's line
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        recorded = tf.nest.flatten((node.call_args, node.call_kwargs))
+        given = zip(recorded, tf.nest.flatten((args, kwargs)), strict=True)
+        see(node, next(value for old, value in given if old is node.keras_inputs[0]))
+        return plain_call(node, args, kwargs)
+
+    for _ in steps(model, inputs, call):
+        pass
+
+
 def input_arrays(model: tf_keras.Model, inputs: Arrays) -> list[np.ndarray]:
     """Returns samples as one array for each input, in the model's order.
 
@@ -86,6 +116,30 @@ def input_arrays(model: tf_keras.Model, inputs: Arrays) -> list[np.ndarray]:
                 fix="pass inputs as the model takes them, the first axis counting samples",
             )
     return arrays
+
+
+def check_varied(inputs: Arrays, *, without: str) -> None:
+    """Refuses samples that are all the same: what is learned from them would suit that one only.
+
+    Args:
+        inputs: Samples, as in `Task.representative_inputs`.
+        without: What needs no samples, to be used instead.
+
+    Raises:
+        DataError: There is one sample, or all are the same.
+
+    Example:
+        >>> check_varied(np.array([[1.0], [2.0]]), without="CorrectBias(method='analytic')")
+    """
+    count = length(inputs)
+    if all((array == array[:1]).all() for _, array in leaves(inputs)):
+        raise DataError(
+            received="a single representative sample"
+            if count == 1
+            else f"{count} representative samples that are all the same",
+            expected="samples that differ, some hundreds of them",
+            fix=f"give the task more data, or use {without}, which needs none",
+        )
 
 
 def random_inputs(model: tf_keras.Model, *, samples: int = 4, seed: int = 0) -> list[np.ndarray]:

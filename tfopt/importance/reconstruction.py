@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfopt.data import Arrays
 from tfopt.graph.calls import Layer, Node
 from tfopt.graph.dependencies import Dependencies
-from tfopt.graph.running import run
+from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
 
 _layers = tf_keras.layers
@@ -61,8 +61,8 @@ def refit(
             rows = _rows(node.layer, value, fits[node.layer.name].samples)
             _solve(node.layer, rows, wanted[node.layer.name])
 
-    run(dependencies.model, inputs, note)
-    run(sliced, inputs, solve)
+    watch(dependencies.model, input_arrays(dependencies.model, inputs), note)
+    watch(sliced, input_arrays(sliced, inputs), solve)
     return list(wanted)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from tfopt.errors import SettingError
 from tfopt.measure.quality import Quality, evaluate
 from tfopt.tables import text_table
 from tfopt.target import Calibration, Choice, Target, check_target
@@ -88,7 +89,8 @@ def compare_calibrations(
     Raises:
         ConversionError: The converter fails on the model.
         DataError: The data does not fit the model, or has no classes to balance.
-        SettingError: `target` or `task` is none, or a method is unknown.
+        SettingError: `target` or `task` is none, or a method is unknown; the target is of floating
+            point; or there are no methods or choices.
 
     Example:
         >>> import tfopt
@@ -100,6 +102,13 @@ def compare_calibrations(
         ['min_max', 'percentile']
     """
     check_target(target)
+    if not target.needs_calibration or not calibrations or not choices:
+        raise SettingError(
+            received=f"numerics={target.numerics!r}, calibrations={calibrations!r} and "
+            f"choices={choices!r}",
+            expected="an integer target, at least one method and at least one choice",
+            fix="pass target=tfopt.Target.int8(), and leave out what is to be the default",
+        )
     rows = []
     for choice in choices:
         for calibration in calibrations:

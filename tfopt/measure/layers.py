@@ -27,6 +27,8 @@ _UNEVEN = 16.0
 _LOST_DB = 3.0
 _FINE_DB = 30.0
 _BEST_DB = 100.0
+# So much less noise up to a scale for each channel is none of rounding's: channels were rescaled.
+_RESCALED_DB = 10.0
 _FIXED_RANGE = {"SOFTMAX", "LOGISTIC", "TANH", "LOG_SOFTMAX"}
 
 
@@ -47,6 +49,8 @@ class LayerError:
         range_use: The share of the range the file gives the tensor that the outputs use.
         saturation: The share of the outputs that lie outside that range, and are clipped.
         unevenness: The largest range of a channel over the median one.
+        rescaled: Whether the file was made from a model in which these channels have other scales
+            (`EqualizeChannels`): then all the figures are of the channels as the file scales them.
     """
 
     layer: str
@@ -61,6 +65,7 @@ class LayerError:
     range_use: float
     saturation: float
     unevenness: float
+    rescaled: bool = False
 
     @property
     def advice(self) -> str:
@@ -118,6 +123,8 @@ class LayerComparison:
             for row in self.worst_first
         ]
         left = f"\nNot in the file as tensors: {', '.join(self.missing)}." if self.missing else ""
+        names = ", ".join(row.layer for row in self.layers if row.rescaled)
+        left += f"\nCompared up to the scales of their channels: {names}." if names else ""
         return f"{text_table(header, rows)}\n{self.samples} samples.{left}"
 
 
@@ -129,7 +136,8 @@ def compare_layers(
     Args:
         tflite: The file: its content or its path.
         model: The float model, anything `tfopt.load_model` takes. It may be one of before a
-            technique was applied: layers are matched by name.
+            technique was applied: layers are matched by name, and channels that the technique has
+            rescaled are compared on the file's scales.
         task: Gives representative samples.
         samples: How many of them to run.
 
@@ -220,7 +228,8 @@ def _compared(
     match: Any, layer: str, exact: np.ndarray, held: np.ndarray, best_db: float
 ) -> LayerError:
     """The errors of one layer."""
-    exact, held = exact.astype(np.float64), held.reshape(exact.shape).astype(np.float64)
+    held = held.reshape(exact.shape).astype(np.float64)
+    exact, rescaled = _on_scales_of(held, exact.astype(np.float64))
     signal, error = np.square(exact).sum(), np.square(exact - held).sum()
     sqnr = _sqnr_db(exact, held)
     norms = np.sqrt(signal * np.square(held).sum())
@@ -241,7 +250,23 @@ def _compared(
         range_use=float(min(1.0, np.ptp(exact) / (high - low))) if high > low else 1.0,
         saturation=float(((exact < low - step) | (exact > high + step)).mean()),
         unevenness=float(peaks.max() / middle) if middle else 1.0,
+        rescaled=rescaled,
     )
+
+
+def _on_scales_of(held: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The float outputs with the channels' scales of the file, and whether these are others.
+
+    A channel that is lost to rounding fits no scale, so that its error stays.
+    """
+    axes = tuple(range(exact.ndim - 1))
+    energy = np.square(exact).sum(axis=axes)
+    products = (exact * held).sum(axis=axes)
+    scales = np.divide(products, energy, out=np.ones_like(energy), where=products > 0)
+    scaled = exact * scales
+    if _sqnr_db(scaled, held) < _sqnr_db(exact, held) + _RESCALED_DB:
+        return exact, False
+    return scaled, True
 
 
 def _range(tensor: Tensor) -> tuple[float, float]:

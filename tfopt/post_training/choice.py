@@ -13,7 +13,7 @@ from tfopt.keras_gate import tf_keras
 from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality
 from tfopt.post_training import precision
-from tfopt.post_training.trials import AS_IT_IS, Bench, Trial
+from tfopt.post_training.trials import Bench, Trial
 from tfopt.target import Target
 from tfopt.technique import Technique
 from tfopt.techniques.correct_bias import CorrectBias
@@ -43,6 +43,7 @@ class Refined:
         drop: How much of the float model's metric it loses on the validation data.
         trials: All that was tried.
         sensitivity: What more bits in each layer would bring; empty if that was not needed.
+        float_ops: What computes in floating point, as the target allows.
     """
 
     tflite: bytes
@@ -52,6 +53,7 @@ class Refined:
     drop: report.Difference
     trials: tuple[report.Trial, ...]
     sensitivity: tuple[report.LayerSensitivity, ...] = ()
+    float_ops: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,8 +62,8 @@ class Refined:
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything was done beyond converting the model as it is."""
-        return self.name != AS_IT_IS
+        """Whether anything was done beyond converting the model as the target says."""
+        return not self.trials[0].chosen
 
     @property
     def keeps_budget(self) -> bool:
@@ -85,9 +87,10 @@ def refine(
 
     The way that changes nothing is always tried, and no file with a lower metric is taken: the
     result is never worse than the plain conversion, as far as the validation data tells. Among
-    those whose metric differs by chance alone, that with the smallest error of the outputs is
-    taken. Learning how to round, which takes longest, is tried where error is left. If the target
-    has a `max_accuracy_drop` that the best file does not keep, layers are kept in finer numbers.
+    those whose metric differs by chance alone (and that keep the target's `max_accuracy_drop`, if
+    any does) that with the smallest error of the outputs is taken. Learning how to round, which
+    takes longest, is tried where error is left. If the best integer file does not keep the
+    `max_accuracy_drop`, layers are kept in finer numbers.
 
     Args:
         model: A tf_keras model; it is left as it was.
@@ -103,7 +106,7 @@ def refine(
     refused: list[report.Trial] = []
     for way in _ways(target) if can_refine(model, target) else ():
         name = " + ".join(technique.name for technique in way)
-        best = _best(tried)
+        best = _best(tried, bench)
         reason = _reason_not_to_learn(way, best, bench)
         if reason is not None:
             refused.append(_not_tried(name, f"not tried: {reason}"))
@@ -112,10 +115,10 @@ def refine(
             tried.append(bench.trial(way, target))
         except TfoptError as error:
             refused.append(_not_tried(name, str(error)))
-    best = _best(tried)
+    best = _best(tried, bench)
     sensitivity: precision.Sensitivity = ()
     limit = target.max_accuracy_drop
-    if limit is not None and bench.drop(best).value > limit:
+    if limit is not None and not bench.keeps_budget(best) and precision.can_mix(target):
         best, more, sensitivity = precision.meet(bench, best, limit)
         tried += more
     return Refined(
@@ -126,6 +129,7 @@ def refine(
         drop=bench.drop(best),
         trials=(*(trial.record(chosen=trial is best) for trial in tried), *refused),
         sensitivity=sensitivity,
+        float_ops=best.float_ops,
     )
 
 
@@ -152,20 +156,25 @@ def _reason_not_to_learn(way: Way, best: Trial, bench: Bench) -> str | None:
     """Why to leave out a way that learns how to round to 8 bits, which takes long for little."""
     if not any(isinstance(step, RoundWeights) and step.bits == 8 for step in way):
         return None
-    if best.error < _GOOD_ENOUGH and bench.drop(best).within_noise:
+    kept = bench.drop(best).within_noise and bench.keeps_budget(best)
+    if best.error < _GOOD_ENOUGH and kept:
         return "too little error is left"
     if model_cost(bench.model).macs > _QUICK_MACS:
         return "it takes minutes on so large a model; apply tfopt.RoundWeights yourself"
     return None
 
 
-def _best(tried: Sequence[Trial]) -> Trial:
+def _best(tried: Sequence[Trial], bench: Bench) -> Trial:
     """The trial to take; the first one, the plain conversion, bounds what is taken."""
-    sign = 1 if tried[0].quality.higher_is_better else -1
-    able = [t for t in tried if sign * (t.quality.value - tried[0].quality.value) >= 0]
+    plain = tried[0]
+    sign = 1 if plain.quality.higher_is_better else -1
+    better = [t for t in tried[1:] if sign * (t.quality.value - plain.quality.value) >= 0]
+    able = [plain, *better]
     top = max(able, key=lambda trial: sign * trial.quality.value)
     near = [t for t in able if t is top or difference(t.quality, top.quality).within_noise]
-    return min(near, key=lambda trial: trial.error)
+    # A file with a smaller error may by chance be the one that breaks the budget.
+    within = [trial for trial in near if bench.keeps_budget(trial)]
+    return min(within or near, key=lambda trial: trial.error)
 
 
 def _not_tried(name: str, reason: str) -> report.Trial:

@@ -14,6 +14,8 @@ from tfopt.errors import TfoptError
 from tfopt.keras_gate import tf_keras
 from tfopt.post_training.trials import Bench, Trial
 from tfopt.target import Target
+from tfopt.technique import Technique
+from tfopt.techniques.round_weights import RoundWeights
 from tfopt.tflite import naming
 from tfopt.tflite.inspect import inspect
 from tfopt.tflite.origins import layer_of
@@ -29,27 +31,33 @@ _FINER = {"int8": ("keep_int16", "int16"), "int4_weights": ("keep_int8", "int8")
 _FLOAT = ("keep_float", "float")
 
 
+def can_mix(target: Target) -> bool:
+    """Returns whether layers of a file can have finer numbers than the others: in integer files."""
+    return target.integer_only
+
+
 def sensitivity(bench: Bench, trial: Trial) -> Sensitivity:
     """Measures what a file gains if one layer after another is kept in finer numbers.
 
-    The files are made and run, not simulated, each on the same 512 validation samples.
+    The files are made and run, not simulated, each on the same 512 validation samples. Where
+    rounding is learned, the quicker method stands for it: the order of the layers is what counts.
 
     Args:
         bench: Makes and measures files.
         trial: The file as it is, with all layers in the same numbers.
 
     Returns:
-        The layers with the largest gain for their cost first. A layer that cannot be kept in finer
-        numbers gains nothing.
+        The layers with the largest gain for their cost first; those of which no file with finer
+        numbers can be made are left out.
     """
     field, _ = _finer(trial.target)
     small = Bench(bench.model, _smaller(bench.task))
-    whole = small.trial(trial.techniques, trial.target).error
+    quick = dataclasses.replace(trial, techniques=tuple(map(_quick, trial.techniques)))
+    whole = small.trial(quick.techniques, trial.target).error
     rows = []
     for layer, group in layer_groups(trial).items():
-        target = _keeping(trial.target, field, group.layers)
         try:
-            error = small.trial(trial.techniques, target).error
+            error = _kept(small, quick, field, group.layers).error
         except TfoptError:
             continue
         rows.append(report.LayerSensitivity(layer, error, whole - error, group.cost))
@@ -75,7 +83,7 @@ def meet(bench: Bench, trial: Trial, limit: float) -> tuple[Trial, list[Trial], 
 
     def keeps(count: int) -> bool:
         layers = tuple(itertools.chain(*(groups[row.layer].layers for row in rows[:count])))
-        tried[count] = bench.trial(trial.techniques, _keeping(trial.target, field, layers))
+        tried[count] = _kept(bench, trial, field, layers)
         return bench.drop(tried[count]).value <= limit
 
     low, high = 0, len(rows)  # `low` layers are too few; `high` are enough, if any number is
@@ -150,10 +158,27 @@ def _finer(target: Target) -> tuple[str, str]:
     return _FLOAT if target.allow_float_ops else _FINER.get(target.numerics, _FLOAT)
 
 
-def _keeping(target: Target, field: str, layers: tuple[str, ...]) -> Target:
-    """The target with layers kept in finer numbers."""
-    changes: dict[str, Any] = {field: layers}
-    return dataclasses.replace(target, **changes)
+def _kept(bench: Bench, trial: Trial, field: str, layers: tuple[str, ...]) -> Trial:
+    """A trial as another, with layers kept in finer numbers besides those that it keeps already."""
+    names = tuple(dict.fromkeys((*getattr(trial.target, field), *layers)))
+    changes: dict[str, Any] = {field: names}
+    target = dataclasses.replace(trial.target, **changes)
+    techniques = (_fitting(technique, target) for technique in trial.techniques)
+    return bench.trial(tuple(techniques), target)
+
+
+def _fitting(technique: Technique, target: Target) -> Technique:
+    """A technique for a target: what is rounded to 4 bits gains nothing from 8 in the file."""
+    if not isinstance(technique, RoundWeights) or technique.bits != 4:
+        return technique
+    return dataclasses.replace(technique, keep_int8=target.keep_int8)
+
+
+def _quick(technique: Technique) -> Technique:
+    """A technique, its rounding by the method that takes seconds."""
+    if not isinstance(technique, RoundWeights):
+        return technique
+    return dataclasses.replace(technique, method="gptq", scope="layer")
 
 
 def _smaller(task: Task) -> Task:

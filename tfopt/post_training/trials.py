@@ -15,9 +15,9 @@ from tfopt.errors import LostGainError
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.paired import drop
 from tfopt.measure.quality import Quality, evaluate
+from tfopt.measurement import converted
 from tfopt.target import Target
 from tfopt.technique import Technique
-from tfopt.tflite.convert import convert
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -38,6 +38,7 @@ class Trial:
         error: Mean squared difference of the outputs from the float model's, as a share of their
             variance.
         seconds: How long it took.
+        float_ops: What the conversion warned of.
     """
 
     techniques: tuple[Technique, ...]
@@ -47,6 +48,7 @@ class Trial:
     quality: Quality
     error: float
     seconds: float
+    float_ops: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -54,7 +56,8 @@ class Trial:
         parts = [technique.name for technique in self.techniques]
         for numbers in ("float", "int16", "int8"):
             layers = getattr(self.target, f"keep_{numbers}")
-            parts += [f"{len(layers)} layers in {numbers}"] if layers else []
+            parts += [f"{', '.join(layers)} in {numbers}"] if len(layers) == 1 else []
+            parts += [f"{len(layers)} layers in {numbers}"] if len(layers) > 1 else []
         return " + ".join(parts) or AS_IT_IS
 
     def record(self, *, chosen: bool) -> report.Trial:
@@ -82,7 +85,7 @@ class Bench:
     @functools.cached_property
     def reference(self) -> Quality:
         """The float model on the validation data."""
-        tflite = convert(self.model, task=self.task, target=Target.float32())
+        tflite, _ = converted(self.model, self.task, Target.float32())
         return evaluate(tflite, task=self.task, split="validation")
 
     def trial(self, techniques: Sequence[Technique], target: Target) -> Trial:
@@ -105,15 +108,20 @@ class Bench:
                 expected="its sparsity and its clusters to be kept",
                 fix="pass refine=False to the target to convert the model as it is",
             )
-        tflite = convert(model, task=self.task, target=target)
+        tflite, told = converted(model, self.task, target)
         quality = evaluate(tflite, task=self.task, split="validation")
         error = output_error(quality, self.reference)
         seconds = time.perf_counter() - start
-        return Trial(tuple(techniques), model, target, tflite, quality, error, seconds)
+        return Trial(tuple(techniques), model, target, tflite, quality, error, seconds, told)
 
     def drop(self, trial: Trial) -> report.Difference:
         """How much of the baseline's metric a file has lost; above 0 is worse."""
         return drop(trial.quality, self._baseline or self.reference, seed=self.task.seed)
+
+    def keeps_budget(self, trial: Trial) -> bool:
+        """Whether a file keeps the `max_accuracy_drop` of its target, if that has one."""
+        limit = trial.target.max_accuracy_drop
+        return limit is None or self.drop(trial).value <= limit
 
     def _applied(self, techniques: tuple[Technique, ...]) -> tf_keras.Model:
         """The model with techniques applied, each beginning made once."""

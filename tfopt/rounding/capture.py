@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfopt.data import Arrays, length
+from tfopt.errors import TechniqueError
 from tfopt.graph.calls import KerasTensor
 from tfopt.keras_gate import tf_keras
 from tfopt.quantization.ranges import model_batches
@@ -61,6 +62,9 @@ class Calibration:
         Returns:
             What to learn from, in random order, and what to judge by: of other samples, if there
             are enough.
+
+        Raises:
+            TechniqueError: The layer reads or gives numbers that are not finite.
         """
         layer = Linear(self.original.get_layer(name))
         matrix, bias = layer.matrix(layer.kernel.numpy()), layer.bias
@@ -83,6 +87,13 @@ class Calibration:
         batches = enumerate(model_batches(self.original, self.inputs))
         seen = [look(batch, tf.constant([self.seed, number])) for number, batch in batches]
         inputs, targets = (tf.concat(part, axis=1) for part in zip(*seen, strict=True))
+        if not all(bool(tf.reduce_all(tf.math.is_finite(part))) for part in (inputs, targets)):
+            raise TechniqueError(
+                received=f"layer {name!r}, which reads or gives numbers that are not finite on "
+                "representative inputs",
+                expected="a model that computes finite numbers",
+                fix="look for infinite weights, and batch norms without variance, before it",
+            )
         last = round(inputs.shape[1] * self.learned_from)
         order = tf.random.experimental.stateless_shuffle(tf.range(last), [self.seed, 0])
         learned = Rows(tf.gather(inputs, order, axis=1), tf.gather(targets, order, axis=1))

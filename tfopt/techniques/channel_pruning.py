@@ -11,8 +11,8 @@ from tfopt import facts, training
 from tfopt.channels.aim import AIMS, SHARES, Aim
 from tfopt.channels.plan import Plan, Spread
 from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
-from tfopt.graph.running import recalibrate_batch_norm
 from tfopt.graph.slicing import slice_channels
 from tfopt.importance.reconstruction import refit
 from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, scores

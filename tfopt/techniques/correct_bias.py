@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from tfopt.data import leaves
-from tfopt.errors import DataError, SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.graph.calls import Layer, Node, built_copy, nodes, rebuild
 from tfopt.graph.kernels import channels_last, through
 from tfopt.graph.statistics import input_means
-from tfopt.graph.stepping import input_arrays, steps
+from tfopt.graph.stepping import check_varied, input_arrays, steps
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
 from tfopt.selection import select as select_layers
@@ -21,7 +20,6 @@ from tfopt.technique import Selection, Stage, Technique
 from tfopt.wrapping import refuse_fake_quantized
 
 if TYPE_CHECKING:
-    from tfopt.data import Arrays
     from tfopt.task import Task
 
 Method = Literal["empirical", "analytic"]
@@ -38,8 +36,9 @@ class CorrectBias(Technique):
     layer reads follows from the batch norm before it; layers without one are skipped.
 
     Only biases are changed (a layer without one gets one, which the file has anyway where a batch
-    norm follows): the exporter does the rounding. Give it the model before its weights are rounded;
-    of weights that stand on the grid already there is nothing to correct.
+    norm follows): the exporter does the rounding. It does not go with `RoundWeights`, which fits
+    the outputs itself: of weights that stand on the grid already there is nothing to correct, and
+    such layers are skipped.
 
     Args:
         method: `"empirical"` or `"analytic"`.
@@ -123,6 +122,8 @@ class CorrectBias(Technique):
                 return "called several times: one bias cannot correct the mean of each call"
             if not channels_last(layer):
                 return "its channels come first"
+            if self._stands_on_grid(layer):
+                return "its weights stand on the grid of the file: rounding moves nothing"
             if self.method == "analytic" and layer.name not in means:
                 return "no batch norm tells the mean of its input (method='empirical' measures it)"
             return None
@@ -156,7 +157,7 @@ class CorrectBias(Technique):
             shifts = self._analytic(own, input_means(model), touched)
         else:
             inputs = task.representative_inputs(self.samples)
-            _check_different(inputs)
+            check_varied(inputs, without="CorrectBias(method='analytic')")
             shifts = self._empirical(own, input_arrays(own, inputs), touched)
         for name, shift in shifts.items():
             if not np.isfinite(shift).all():
@@ -202,6 +203,14 @@ class CorrectBias(Technique):
         _run_sums(clone(model), arrays, touched, measure)
         _run_sums(rounded, arrays, touched, correct)
         return shifts
+
+    def _stands_on_grid(self, layer: Layer) -> bool:
+        """Whether the exporter's rounding leaves the kernels of a layer as they are."""
+        plain = _kernels(layer)
+        return all(
+            plain[weight].any() and np.allclose(value, plain[weight], rtol=1e-5, atol=0)
+            for weight, value in self._rounded(layer).items()
+        )
 
     def _rounded(self, layer: Layer) -> dict[str, np.ndarray]:
         """The kernels of a layer as the file will have them; none for one without."""
@@ -254,13 +263,3 @@ def _run_sums(
 def _mean(sums: Any) -> np.ndarray:
     """The mean of each channel."""
     return np.asarray(np.mean(sums, axis=tuple(range(len(sums.shape) - 1)), dtype=np.float64))
-
-
-def _check_different(inputs: Arrays) -> None:
-    """Refuses samples that are all the same: they show one value of each channel, not its mean."""
-    if all((array == array[:1]).all() for _, array in leaves(inputs)):
-        raise DataError(
-            received=f"{len(leaves(inputs)[0][1])} representative sample(s) that are all the same",
-            expected="samples that differ, like those of the device",
-            fix="pass some hundreds of real inputs as representative",
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt.errors import SettingError
 from tfopt.keras_gate import clone, load_model, tf_keras
@@ -61,21 +61,28 @@ class Distillation(FineTuned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pairs = tuple(tuple(pair) for pair in self.features)
-        object.__setattr__(self, "features", pairs)
-        if any(len(pair) != 2 for pair in pairs):
+        if not isinstance(self.features, list | tuple) or not all(map(_is_pair, self.features)):
             raise SettingError(
                 received=f"features={self.features!r}",
                 expected="pairs (the teacher's layer, the student's layer)",
                 fix='write features=(("pool", "pool"),)',
             )
-        if not self.temperature > 0:
+        object.__setattr__(self, "features", tuple(tuple(pair) for pair in self.features))
+        if not _is_number(self.temperature) or not self.temperature > 0:
             raise SettingError(
-                received=f"temperature={self.temperature!r}", expected="above 0", fix="4 is usual"
+                received=f"temperature={self.temperature!r}",
+                expected="a number above 0",
+                fix="4 is usual",
             )
-        if not 0 <= self.weight <= 1:
+        if not _is_number(self.weight) or not 0 <= self.weight <= 1:
             raise SettingError(
                 received=f"weight={self.weight!r}", expected="a share from 0 to 1", fix="try 0.5"
+            )
+        if self.student is not None and not isinstance(self.student, str):
+            raise SettingError(
+                received=f"student={self.student!r}",
+                expected="the path of a Keras model, since a recipe keeps it",
+                fix='save it: tfopt.save_model(model, "student.h5"), and pass that path',
             )
 
     def check_teacher(self) -> None:
@@ -146,6 +153,16 @@ class Distillation(FineTuned):
     def _teaching(self, baseline: tf_keras.Model) -> Teaching:
         teacher = baseline if self.teacher == "baseline" else load_model(self.teacher)
         return Teaching(teacher, self.temperature, self.weight, self.features)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is two names; a string of two letters is none."""
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    return pair and all(isinstance(name, str) for name in value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _reason_to_skip(layer: tf_keras.layers.Layer) -> str | None:

@@ -16,7 +16,7 @@ from tfopt.graph.equality import difference, prove_same, results
 from tfopt.graph.homogeneous import with_limits
 from tfopt.graph.kernels import OUTPUT_AXES
 from tfopt.graph.pairs import Pair, Pairs, Scaling, find_pairs
-from tfopt.graph.stepping import input_arrays, steps
+from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
 from tfopt.selection import select as select_layers
 from tfopt.technique import Selection, Stage, Technique
@@ -159,8 +159,9 @@ class EqualizeChannels(Technique):
 
         Raises:
             DataError: The representative inputs do not fit the model, or are not finite.
-            TechniqueError: No channels can be rescaled, the outputs are no longer the same, or
-                replacing ReLU6 changes them by more than allowed.
+            TechniqueError: No channels can be rescaled, the model computes no finite numbers, the
+                outputs are no longer the same, or replacing ReLU6 changes them by more than
+                allowed.
         """
         self.select(model)
         inputs = task.representative_inputs(_SAMPLES)
@@ -169,7 +170,8 @@ class EqualizeChannels(Technique):
         if self.relu6_tolerance:
             own = self._without_clips(own, arrays)
         pairs = self._pairs(own, set()).found
-        reached = _largest_inputs(own, arrays) if self.ranges == "activations" else {}
+        seen = _largest_inputs(own, arrays)  # refuses a model whose numbers are not finite
+        reached = seen if self.ranges == "activations" else {}
         equalized = equalize(own, pairs, reached)
         prove_same(own, equalized, inputs)
         return absorb_biases(equalized, arrays) if self.absorb_biases else equalized
@@ -295,14 +297,20 @@ def _largest_inputs(model: tf_keras.Model, arrays: list[np.ndarray]) -> dict[str
     """The largest magnitude of each channel of the first tensor that layers with kernels read."""
     found: dict[str, np.ndarray] = {}
 
-    def call(node: Node, args: Any, kwargs: Any) -> Any:
-        if type(node.layer) in OUTPUT_AXES:
-            others = tuple(range(len(args[0].shape) - 1))
-            found[node.layer.name] = np.abs(args[0]).max(axis=others).astype(np.float64)
-        return node.layer(*args, **kwargs)
+    def see(node: Node, value: Any) -> None:
+        if type(node.layer) not in OUTPUT_AXES:
+            return
+        largest = np.abs(value).max(axis=tuple(range(len(value.shape) - 1))).astype(np.float64)
+        if not np.isfinite(largest).all():
+            raise TechniqueError(
+                received=f"layer {node.layer.name!r}, which reads numbers that are not finite on "
+                "representative data",
+                expected="a model that computes finite numbers",
+                fix="look for infinite weights, and batch norms without variance, before it",
+            )
+        found[node.layer.name] = largest
 
-    for _ in steps(model, arrays, call):
-        pass
+    watch(model, arrays, see)
     return found
 
 

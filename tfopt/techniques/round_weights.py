@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 import numpy as np
 
 from tfopt import facts
-from tfopt.data import Arrays, leaves, length
-from tfopt.errors import DataError, SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.graph.batch_norm import fold_batch_norm
 from tfopt.graph.calls import Layer, nodes
 from tfopt.graph.kernels import channels_last
+from tfopt.graph.stepping import check_varied
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.rounding.adaround import Learning
 from tfopt.rounding.clipping import Ranges
@@ -241,7 +241,7 @@ class RoundWeights(Technique):
         if self.method == "nearest":
             return round_nearest(own, grids)
         inputs = task.representative_inputs(self.samples)
-        _check_varied(inputs)
+        check_varied(inputs, without="RoundWeights(method='nearest')")
         learning = Learning(self.steps, self.learning_rate, task.seed)
         settings = Settings(self.method, self.scope, learning, self.batch_size)
         return round_for_outputs(own, grids, inputs, settings)
@@ -266,16 +266,3 @@ def _clustered(model: tf_keras.Model) -> set[str]:
         kernels = facts.measure(model).kernels
         names |= {fact.layer for fact in kernels if fact.clustered or fact.clustered_per_channel}
     return names
-
-
-def _check_varied(inputs: Arrays) -> None:
-    """Refuses inputs that are all the same: roundings would suit that one."""
-    count = length(inputs)
-    if count < 2 or all((array == array[:1]).all() for _, array in leaves(inputs)):
-        raise DataError(
-            received="a single representative sample"
-            if count < 2
-            else f"{count} representative samples that are all the same",
-            expected="samples that differ, some hundreds of them",
-            fix="give the task more data, or use RoundWeights(method='nearest'), which needs none",
-        )

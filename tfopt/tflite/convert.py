@@ -13,9 +13,10 @@ from tfopt.data import Arrays, as_arrays, check_finite, columns
 from tfopt.errors import ConversionError, DataError, FloatOpsError, ModelError, SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target, check_target
-from tfopt.tflite import converter, keeping, litert, proof, quantizing, tracing
+from tfopt.tflite import converter, keeping, likeness, litert, proof, quantizing, tracing
 from tfopt.tflite.exporting import export
 from tfopt.tflite.inspect import inspect
+from tfopt.tflite.likeness import InexactFileWarning
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -55,8 +56,9 @@ def convert(
         The file's content.
 
     Raises:
-        ConversionError: The converter fails on the model, or the file does not run, or is not of
-            the types asked for.
+        ConversionError: The converter fails on the model, or the file does not run, is not of the
+            types asked for, or gives outputs of no use. Outputs that are merely far from the
+            model's are told by an `InexactFileWarning`.
         FloatOpsError: A file for an integer target has ops in floating point, and the target does
             not allow it. If it does, a `FloatOpsWarning` lists them.
         DataError: The task's data does not fit the model.
@@ -85,12 +87,14 @@ def convert(
     for field in ("keep_float", "keep_int16", "keep_int8"):
         keeping.check(model, getattr(target, field), field=field)
     samples, keep = _samples(model, task, target, representative)
-    tflite, float_ops = _best(model, samples, target, keep)
-    if float_ops is not None and not target.allow_float_ops:
-        raise float_ops
-    if float_ops is not None:
-        warnings.warn(f"{float_ops.received}.", FloatOpsWarning, stacklevel=2)
-    return tflite
+    proven = _best(model, samples, target, keep)
+    if proven.float_ops is not None and not target.allow_float_ops:
+        raise proven.float_ops
+    if proven.float_ops is not None:
+        warnings.warn(f"{proven.float_ops.received}.", FloatOpsWarning, stacklevel=2)
+    if proven.inexact is not None:
+        warnings.warn(proven.inexact, InexactFileWarning, stacklevel=2)
+    return proven.tflite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,25 +106,34 @@ class _Way:
     fixed_length: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class _Proven:
+    """A file that runs, and what is to say of it: of ops in floating point, of its outputs."""
+
+    tflite: bytes
+    float_ops: FloatOpsError | None
+    inexact: str | None
+
+
 def _best(
     model: tf_keras.Model, samples: list[np.ndarray], target: Target, keep: set[str]
-) -> tuple[bytes, FloatOpsError | None]:
+) -> _Proven:
     """The first way that gives a file without ops in floating point, else the first that works."""
-    found: list[tuple[bytes, FloatOpsError]] = []
+    found: list[_Proven] = []
     *others, last = _ways(model, target)
     for way in (*others, last):
         try:
-            tflite, float_ops = _proven(model, samples, target, keep, way)
+            proven = _proven(model, samples, target, keep, way)
         except (ConversionError, ModelError):
             if way is last and not found:
                 raise
             continue
-        if float_ops is not None:
-            found.append((tflite, float_ops))
+        if proven.float_ops is not None:
+            found.append(proven)
             continue
         if way.fixed_length:
             warnings.warn(_lengths(model, samples), FixedLengthWarning, stacklevel=3)
-        return tflite, None
+        return proven
     return found[0]
 
 
@@ -142,8 +155,7 @@ def _ways(model: tf_keras.Model, target: Target) -> list[_Way]:
     Some layers can be converted or run with a known batch only. An LSTM is smallest and most exact
     as one op; that op knows no 16-bit activations. Other recurrent layers need a known length.
     """
-    wide = target.numerics == "int16x8" or target.keep_int16
-    lstm_ops = not wide and tracing.has_lstm_ops(model)
+    lstm_ops = not _has_wide_activations(target) and tracing.has_lstm_ops(model)
     is_open = any(None in tensor.shape[1:] for tensor in model.inputs)
     needs_length = target.integer_only and is_open and tracing.has_recurrent_layers(model)
     return (
@@ -159,8 +171,8 @@ def _proven(
     target: Target,
     keep: set[str],
     way: _Way,
-) -> tuple[bytes, FloatOpsError | None]:
-    """Converts and checks; returns the file, and what is to say of ops in floating point."""
+) -> _Proven:
+    """Converts and checks."""
     traced = tracing.trace(
         model,
         batch=way.batch,
@@ -168,6 +180,7 @@ def _proven(
         fake_quantized=target.numerics in ("int8", "int4_weights"),
         keep_names=keep,
         integer=target.integer_only,
+        wide=_has_wide_activations(target),
         bytes_as_reals=_bytes_can_be_reals(model, target),
         shapes=[array.shape[1:] for array in samples] if way.fixed_length else None,
     )
@@ -178,9 +191,16 @@ def _proven(
     proof.check_types(inspection, target, kinds)
     proof.check_lstms(inspection)
     proof.check_kept(inspection, target, traced.layers)
-    sample = [array[:1] for array in samples]
-    proof.check_runs(tflite, sample, inspection, traced.layers)
-    return tflite, proof.float_ops_error(inspection, target, traced.layers)
+    some = [array[: likeness.SAMPLES] for array in samples]
+    found = proof.check_runs(tflite, some, inspection, traced.layers)
+    inexact = likeness.check(
+        tflite, found, some, traced=traced, target=target, inspection=inspection
+    )
+    return _Proven(tflite, proof.float_ops_error(inspection, target, traced.layers), inexact)
+
+
+def _has_wide_activations(target: Target) -> bool:
+    return target.numerics == "int16x8" or bool(target.keep_int16)
 
 
 def _bytes_can_be_reals(model: tf_keras.Model, target: Target) -> bool:

@@ -27,17 +27,20 @@ def prepare() -> None:
 
 def check_runs(
     tflite: bytes,
-    sample: Sequence[np.ndarray],
+    samples: Sequence[np.ndarray],
     inspection: Inspection,
     layers: Mapping[str, str],
-) -> None:
-    """Runs a file once, in a process that a crash may take down.
+) -> list[np.ndarray]:
+    """Runs a file, in a process that a crash may take down.
 
     Args:
         tflite: The file.
-        sample: One sample, an array of shape (1, ...) for each input.
+        samples: A few samples, an array of shape (samples, ...) for each input.
         inspection: What the file holds.
         layers: What the user's model calls each layer, by its name in the file.
+
+    Returns:
+        The outputs, real numbers.
 
     Raises:
         ConversionError: It cannot be loaded or run, crashes, or takes minutes.
@@ -45,20 +48,55 @@ def check_runs(
     failures: dict[str, Crashed | Failed] = {}
     for kernels in ("default", "builtin"):
         try:
-            _sandbox.call(run_once, tflite, tuple(sample), kernels, time_limit_s=_TIME_LIMIT_S)
+            outputs: list[np.ndarray] = _sandbox.call(
+                run_once, tflite, tuple(samples), kernels, time_limit_s=_TIME_LIMIT_S
+            )
         except (Crashed, Failed) as error:
             failures[kernels] = error
         if "default" not in failures:
-            return
+            return outputs
     raise _does_not_run(failures, inspection, layers) from failures["default"]
 
 
-def run_once(tflite: bytes, sample: tuple[np.ndarray, ...], kernels: Kernels) -> None:
-    """Runs one sample through a file: called in a sandbox."""
+def run_once(tflite: bytes, samples: tuple[np.ndarray, ...], kernels: Kernels) -> list[np.ndarray]:
+    """Runs samples through a file, one by one: called in a sandbox."""
     try:
-        TFLiteModel(tflite, kernels=kernels).predict(sample)
+        return TFLiteModel(tflite, kernels=kernels).predict(samples)
     except InterpreterError as error:
         raise RuntimeError(error.received) from error
+
+
+def values_inside(
+    tflite: bytes, samples: Sequence[np.ndarray], tensors: Sequence[int]
+) -> list[np.ndarray]:
+    """Returns what tensors of a file hold, in a process that a crash may take down.
+
+    Args:
+        tflite: The file.
+        samples: A few samples, an array of shape (samples, ...) for each input.
+        tensors: The tensors' numbers.
+
+    Returns:
+        Their values as the file holds them, (samples, ...) each; none if it does not run so.
+    """
+    try:
+        inside: list[np.ndarray] = _sandbox.call(
+            run_inside, tflite, tuple(samples), tuple(tensors), time_limit_s=_TIME_LIMIT_S
+        )
+    except (Crashed, Failed):
+        return []  # XNNPACK runs it, and shows nothing of what is inside
+    return inside
+
+
+def run_inside(
+    tflite: bytes, samples: tuple[np.ndarray, ...], tensors: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Runs samples through a file and keeps what tensors hold: called in a sandbox."""
+    model = TFLiteModel(tflite, keep_tensors=True)
+    steps = [
+        [np.array(each) for each in values] for _, values in model.activations(samples, tensors)
+    ]
+    return [np.concatenate(column) for column in zip(*steps, strict=True)]
 
 
 def check_types(inspection: Inspection, target: Target, kinds: Sequence[Sequence[str]]) -> None:

@@ -68,6 +68,7 @@ def trace(
     fake_quantized: bool,
     keep_names: Collection[str] = (),
     integer: bool = False,
+    wide: bool = False,
     bytes_as_reals: bool = False,
     shapes: Sequence[Sequence[int]] | None = None,
 ) -> Traced:
@@ -86,6 +87,7 @@ def trace(
         keep_names: Names of inputs and outputs that data goes by: kept in the file even if Keras
             made them.
         integer: The file is to compute with integers: ops without an integer kernel are rewritten.
+        wide: Some of its activations have 16 bits, which fewer ops have kernels for.
         bytes_as_reals: Trace inputs of uint8 that the model only turns into real numbers as such.
         shapes: The inputs' shapes, the batch left out, if not the model's own, which may be open.
 
@@ -105,7 +107,7 @@ def trace(
         return {output_name(index): output for index, output in enumerate(outputs)}
 
     quantization = contextlib.nullcontext() if fake_quantized else _without_fake_quantization()
-    ops = rewritten(integer=integer)
+    ops = rewritten(integer=integer, wide=wide)
     time = contextlib.nullcontext() if lstm_ops else _unrolled(layers)
     try:
         with _lock, _scoped(layers, scopes), _in_full_precision(layers), time, quantization, ops:

@@ -101,7 +101,23 @@ def test_the_hard_layers_become_integer_files(name):
         assert relative_error(model, tflite, kernels) < LESS_EXACT.get(name, 0.04)
 
 
-@pytest.mark.parametrize("name", ["GRU", "LayerNormalization", "Conv3D", "elu", "LSTM"])
+def hard_swish(x):
+    return x * tf.nn.relu6(x + 3.0) / 6.0
+
+
+MODELS |= {
+    "hard swish": (ROW, activated(hard_swish)),
+    "ReLU with a threshold": (ROW, activated(None), lambda: layers.ReLU(None, 0.0, 0.2)),
+    "sum": (SIGNAL, lambda: layers.Lambda(lambda x: tf.reduce_sum(x, 1))),
+    "quotient": (SIGNAL, lambda: layers.Lambda(lambda x: x / (2.0 + x[:, ::-1] ** 2))),
+    "selection": (SIGNAL, lambda: layers.Lambda(lambda x: tf.where(x > 0.5, x, 0.5 * x - 1.0))),
+}
+WIDE = ["GRU", "LayerNormalization", "Conv3D", "elu", "LSTM", "UnitNormalization", "softsign",
+        "hard swish", "ReLU with a threshold", "ReLU of all settings", "sum", "quotient",
+        "selection"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WIDE)
 def test_sixteen_bits_are_more_exact(name):
     shape, *over = MODELS[name]
     model = stack(shape, *over)
@@ -121,6 +137,23 @@ def test_embedded_integers(mask):
     assert inspect(tflite).integer_only
     assert inspect(tflite).inputs[0].dtype == "int32"
     assert relative_error(model, tflite) < 0.04
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        lambda: layers.GlobalAveragePooling1D(),
+        lambda: layers.GRU(5),
+        lambda: layers.LSTM(5),
+    ],
+    ids=["average", "GRU", "LSTM"],
+)
+def test_masked_integers_in_sixteen_bits(over):
+    model = stack((7,), lambda: layers.Embedding(9, 4, mask_zero=True), over, dtype="int32")
+    target = Target.int16x8(input_type="float32", output_type="float32")
+    tflite = convert(model, task=task_for(model), target=target)
+    assert inspect(tflite).integer_only
+    assert relative_error(model, tflite) < 0.03
 
 
 def test_bytes_stay_the_bytes_they_are():

@@ -15,11 +15,11 @@ from tfopt.tflite.rewrites.tracing import rewritten
 layers = tf_keras.layers
 
 
-def traced(function, x, *, open_batch=True):
+def traced(function, x, *, open_batch=True, wide=False):
     """The function as it is, and rewritten; both traced for samples like x."""
     spec = tf.TensorSpec([None if open_batch else x.shape[0], *x.shape[1:]], x.dtype)
     plain = tf.function(lambda x: function(x)).get_concrete_function(spec)
-    with rewritten(integer=True):
+    with rewritten(integer=True, wide=wide):
         other = tf.function(lambda x: function(x)).get_concrete_function(spec)
     return plain, other
 
@@ -28,10 +28,10 @@ def kinds(function):
     return {op.type for op in function.graph.get_operations()}
 
 
-def assert_equal(function, x, *, gone=None, tolerance=2e-6):
+def assert_equal(function, x, *, gone=None, tolerance=2e-6, wide=False):
     """The rewritten function has no such op any more, and the same values."""
     for open_batch in (True, False):
-        plain, other = traced(function, x, open_batch=open_batch)
+        plain, other = traced(function, x, open_batch=open_batch, wide=wide)
         if gone:
             assert gone in kinds(plain) or not open_batch  # of a known shape, zeros are a constant
             assert gone not in kinds(other)
@@ -66,6 +66,45 @@ OPS = {
 @pytest.mark.parametrize("kind", OPS)
 def test_ops(kind):
     assert_equal(OPS[kind], normal(3, 6, 8), gone=kind)
+
+
+TOKENS = tf.constant([[1, 0, 3], [3, 2, 0]])
+VECTORS = normal(4, 5)
+WIDE = {
+    "Greater": (lambda x: x * tf.cast(x > 0.3, x.dtype), normal(3, 6)),
+    "LessEqual": (lambda x: x * tf.cast(x <= -0.3, x.dtype), normal(3, 6)),
+    "RealDiv": (lambda x: 2.0 / (x * x + 0.2), normal(3, 6)),
+    "Softsign": (tf.nn.softsign, normal(3, 6)),
+    "Sum": (lambda x: tf.reduce_sum(x, [1, -1], keepdims=True), normal(3, 6, 4)),
+    "SelectV2": (lambda x: tf.where(x > tf.roll(x, 1, -1), x, 0.5 * x - 1.0), normal(3, 6)),
+    "NotEqual": (lambda x: tf.cast(x != 3, tf.float32), TOKENS),
+    "Equal": (lambda x: tf.gather(VECTORS, x) * tf.cast(x == 3, tf.float32)[..., None], TOKENS),
+}
+
+
+@pytest.mark.parametrize("kind", ["Greater", "GreaterEqual", "Less", "LessEqual"])
+def test_comparisons_of_integers_in_sixteen_bits(kind):
+    compare = getattr(tf.raw_ops, kind)
+    assert_equal(lambda x: tf.cast(compare(x=x, y=2), tf.float32), TOKENS, gone=kind, wide=True)
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_ops_of_sixteen_bits(kind):
+    function, x = WIDE[kind]
+    left = kind in ("Greater", "LessEqual")  # the comparison itself is left, and read by nothing
+    assert_equal(function, x, gone=None if left else kind, wide=True)
+
+
+def test_a_hard_swish_in_sixteen_bits_is_no_longer_what_the_converter_knows():
+    _, other = traced(lambda x: x * tf.nn.relu6(x + 3.0) / 6.0, normal(3, 6), wide=True)
+    added = [op for op in other.graph.get_operations() if op.type == "AddV2"]
+    assert tf.get_static_value(added[0].inputs[1]) != 3.0
+
+
+def test_infinities_are_selected_rather_than_multiplied():
+    function = functools.partial(lambda x: tf.where(x > 0.0, x, -np.inf))
+    plain, other = traced(function, normal(3, 6), wide=True)
+    np.testing.assert_array_equal(other(normal(3, 6)), plain(normal(3, 6)))
 
 
 @pytest.mark.parametrize("exponent", [-2.0, -1.0, 2.0, 5.0])

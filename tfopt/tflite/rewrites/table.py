@@ -17,6 +17,7 @@ from tfopt.tflite.rewrites import (
     scales,
     splits,
     volumes,
+    wide,
 )
 from tfopt.tflite.rewrites.call import Call
 
@@ -56,6 +57,23 @@ INTEGER: Mapping[str, Rewrite] = {
     "ZerosLike": arithmetic.zeros_like,
 }
 """For a file of integers: also ops that TensorFlow Lite has in floating point only."""
+
+WIDE: Mapping[str, Rewrite] = {
+    **INTEGER,
+    "AddV2": wide.add,
+    "Cast": wide.cast,
+    "Equal": wide.equal,
+    "Greater": wide.greater,
+    "GreaterEqual": wide.greater_equal,
+    "Less": wide.less,
+    "LessEqual": wide.less_equal,
+    "NotEqual": wide.not_equal,
+    "RealDiv": wide.division,
+    "SelectV2": wide.select,
+    "Softsign": wide.softsign,
+    "Sum": wide.total,
+}
+"""For a file with 16-bit activations: also ops that are wrong or in floating point in those."""
 
 LAYERS: Mapping[type, Callable[..., tf.Tensor]] = {
     tf_keras.layers.GroupNormalization: normalization.groups,

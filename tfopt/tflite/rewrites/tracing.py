@@ -21,11 +21,12 @@ from tfopt.tflite.rewrites.call import Call, are_rewritten
 
 
 @contextlib.contextmanager
-def rewritten(*, integer: bool) -> Iterator[None]:
+def rewritten(*, integer: bool, wide: bool = False) -> Iterator[None]:
     """Makes TensorFlow trace other ops instead of some, in this thread.
 
     Args:
         integer: Rewrite what has no integer op; else only what TensorFlow Lite has no op for.
+        wide: The integers are to be of 16 bits, of which fewer ops know.
 
     Example:
         >>> with rewritten(integer=True):
@@ -33,7 +34,7 @@ def rewritten(*, integer: bool) -> Iterator[None]:
         >>> "Elu" in {op.type for op in function.graph.get_operations()}
         False
     """
-    rewrites = table.INTEGER if integer else table.MISSING
+    rewrites = table.WIDE if wide else table.INTEGER if integer else table.MISSING
     make = FuncGraph._create_op_internal
     thread = threading.get_ident()
 
