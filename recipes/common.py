@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def run(techniques: Sequence[tfopt.Technique]) -> None:
     if baseline is None:
         baseline_epochs = _SMOKE_EPOCHS if SMOKE.value else BASELINE_EPOCHS.value
         baseline = baselines.load_or_train(task, epochs=baseline_epochs, cache=CACHE.value)
-    result = tfopt.optimize(baseline, techniques, task=task, target=shared.target_from_flags())
+    target = shared.target_from_flags()
+    if SMOKE.value:
+        target = dataclasses.replace(target, refine=False)
+    result = tfopt.optimize(baseline, techniques, task=task, target=target)
     print(result.report)
     directory = result.save(shared.OUTPUT.value, overwrite=shared.OVERWRITE.value)
     for file in sorted(Path(directory).iterdir()):

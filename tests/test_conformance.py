@@ -6,6 +6,9 @@ import tfopt
 from tfopt import testing
 
 TECHNIQUES = [
+    tfopt.ChannelPruning(channels=0.5, epochs=0.25),
+    tfopt.LowRank(energy=0.5, epochs=0.25),
+    tfopt.Distillation(epochs=0.25),
     tfopt.MagnitudePruning(sparsity=0.5, epochs=0.5),
     tfopt.WeightClustering(clusters=8, epochs=0.25),
     tfopt.EqualizeChannels(),
@@ -13,7 +16,12 @@ TECHNIQUES = [
     tfopt.CorrectBias(bits=4, samples=64),
     tfopt.RoundWeights(samples=64, steps=30),
 ]
-MODELS = [testing.small_cnn, testing.depthwise_net, testing.residual_net, testing.dense_net]
+MODELS = [
+    testing.small_cnn,
+    testing.depthwise_net,
+    pytest.param(testing.residual_net, marks=pytest.mark.slow),
+    pytest.param(testing.dense_net, marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from tfopt.testing import small_cnn
 from tfopt.tflite.convert import FloatOpsWarning
 from tfopt.training import fine_tune
 
+PLAIN = tfopt.Target.int8(refine=False)
 CHAIN = [
     tfopt.MagnitudePruning(sparsity=0.5, epochs=1),
     tfopt.WeightClustering(clusters=16, epochs=0.5),
@@ -121,7 +122,7 @@ def test_saved_reproduced_and_kept(result, task, tmp_path):
 def test_a_result_from_arrays_needs_its_task_to_be_reproduced(baseline, task, tmp_path):
     x, y = next(task.train.batches(200))
     arrays = tfopt.Task.from_arrays((x, y), (x, y), loss="sparse_categorical_crossentropy")
-    result = tfopt.optimize(baseline, [], task=arrays, target=tfopt.Target.int8())
+    result = tfopt.optimize(baseline, [], task=arrays, target=PLAIN)
     assert result.report.steps[-1].test is None
     directory = result.save(tmp_path / "result")
     with pytest.raises(SettingError, match=r"call tfopt\.reproduce\(directory, task=task\)"):
@@ -141,7 +142,7 @@ def test_a_result_from_arrays_needs_its_task_to_be_reproduced(baseline, task, tm
 )
 def test_steps_that_cannot_work_are_refused_before_training(baseline, task, techniques, message):
     with pytest.raises(SettingError, match=message):
-        tfopt.optimize(baseline, techniques, task=task, target=tfopt.Target.int8())
+        tfopt.optimize(baseline, techniques, task=task, target=PLAIN)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,13 +162,13 @@ class Densify(Technique):
 
 def test_a_step_that_breaks_an_earlier_gain_fails_loudly(baseline, task):
     with pytest.raises(LostGainError, match=r"stem_conv.*Densify to keep the sparsity"):
-        tfopt.optimize(baseline, [CHAIN[0], Densify()], task=task, target=tfopt.Target.int8())
+        tfopt.optimize(baseline, [CHAIN[0], Densify()], task=task, target=PLAIN)
 
 
 def test_data_that_does_not_fit_is_refused_before_training(task):
     model = tf_keras.Sequential([tf_keras.layers.Input((4, 4, 1)), tf_keras.layers.Flatten()])
     with pytest.raises(DataError, match=r"\(8, 8, 1\)"):
-        tfopt.optimize(model, CHAIN, task=task, target=tfopt.Target.int8())
+        tfopt.optimize(model, CHAIN, task=task, target=PLAIN)
 
 
 def test_allowed_float_ops_are_listed_in_the_report(task):
@@ -181,7 +182,7 @@ def test_allowed_float_ops_are_listed_in_the_report(task):
     assert "wave" in result.report.steps[-1].warnings[0]
     assert "wave" in result.report.to_markdown()
     with pytest.raises(FloatOpsError, match=r"SIN.*wave.*allow_float_ops=True"):
-        tfopt.optimize(model, [], task=task, target=tfopt.Target.int8())
+        tfopt.optimize(model, [], task=task, target=PLAIN)
 
 
 def test_outputs_keep_the_names_that_labels_and_losses_go_by():
@@ -203,7 +204,7 @@ def test_outputs_keep_the_names_that_labels_and_losses_go_by():
         metric=lambda labels, outputs: float(len(labels)),
     )
     chain = [dataclasses.replace(technique, epochs=1) for technique in CHAIN]
-    result = tfopt.optimize(model, chain, task=two, target=tfopt.Target.int8())
+    result = tfopt.optimize(model, chain, task=two, target=PLAIN)
     assert list(result.model.output_names) == ["digit", size]
     assert tfopt.inspect(result.tflite).integer_only
 
@@ -218,7 +219,7 @@ def test_outputs_keep_the_names_that_labels_and_losses_go_by():
 )
 def test_what_is_no_task_or_target_is_refused(baseline, task, changes, message):
     with pytest.raises(SettingError, match=message):
-        tfopt.optimize(baseline, [], **{"task": task, "target": tfopt.Target.int8()} | changes)
+        tfopt.optimize(baseline, [], **{"task": task, "target": PLAIN} | changes)
 
 
 def test_a_misspelt_name_of_the_package_gets_the_nearest():
@@ -228,7 +229,7 @@ def test_a_misspelt_name_of_the_package_gets_the_nearest():
 
 def test_ablation_has_each_technique_alone_and_stacked_from_one_baseline(baseline, task):
     steps = [tfopt.MagnitudePruning(epochs=0.2), tfopt.QuantizationAware(epochs=0.2)]
-    report = tfopt.ablate(baseline, steps, task=task, target=tfopt.Target.int8())
+    report = tfopt.ablate(baseline, steps, task=task, target=PLAIN)
     names = [step.name for step in report.steps]
     assert names == [
         "baseline",

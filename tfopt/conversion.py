@@ -61,8 +61,8 @@ def convert(
 
     Example:
         >>> import tfopt
-        >>> from tfopt.testing import small_cnn
-        >>> tflite = convert(small_cnn(), task=tfopt.Task.digits(), target=tfopt.Target.int8())
+        >>> from tfopt.testing import dense_net
+        >>> tflite = convert(dense_net(), task=tfopt.Task.digits(), target=tfopt.Target.int8())
         >>> tfopt.inspect(tflite).integer_only
         True
 

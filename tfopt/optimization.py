@@ -109,7 +109,7 @@ def optimize(
         >>> import tfopt
         >>> from tfopt.testing import small_cnn
         >>> result = tfopt.optimize(small_cnn(), [], task=tfopt.Task.digits(),
-        ...                         target=tfopt.Target.int8())
+        ...                         target=tfopt.Target.int8(refine=False))
         >>> [step.numerics for step in result.report.steps]
         ['float32', 'int8']
         >>> tfopt.inspect(result.tflite).integer_only

@@ -164,7 +164,7 @@ def _nets(smoke: bool) -> list[Net]:
     for name, model, shape, images, goal in plans:
         samples = np.random.default_rng(1).random((32, *shape), np.float32), np.zeros(32, int)
         task = tfopt.Task.from_arrays(samples, samples, loss="sparse_categorical_crossentropy")
-        for target in (tfopt.Target.float32(), tfopt.Target.int8()):
+        for target in (tfopt.Target.float32(), tfopt.Target.int8(refine=False)):
             tflite = tfopt.convert(model, task=task, target=target)
             nets.append(Net(f"{name}, {target.numerics}", tflite, shape, images, goal))
     return nets

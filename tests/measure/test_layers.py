@@ -14,7 +14,7 @@ from tfopt.testing import depthwise_net, residual_net, small_cnn, stress
 @pytest.fixture(scope="module")
 def residual(digits, trained):
     model = trained(residual_net)
-    return model, tfopt.convert(model, task=digits, target=tfopt.Target.int8())
+    return model, tfopt.convert(model, task=digits, target=tfopt.Target.int8(refine=False))
 
 
 def test_every_layer_is_compared_or_fused_into_one_that_is(residual, digits):

@@ -53,6 +53,13 @@ def test_clusters_are_not_given_up(digits, trained):
     assert not refined.is_changed and "before clustering" in reasons[0]
 
 
+def test_what_the_plain_conversion_refuses_is_tried_in_other_ways(uneven, digits):
+    target = tfopt.Target.int8(exporter="litert")  # which has no integer MINIMUM
+    refined = refine(uneven, task=digits, target=target)
+    assert "EqualizeChannels" in refined.name
+    assert "MINIMUM" in next(t.reason for t in refined.trials if t.name == "as it is")
+
+
 def test_a_fake_quantized_model_is_taken_as_it_is(digits, trained):
     target = tfopt.Target.int8()
     aware = QuantizationAware(epochs=0.2).apply(trained(small_cnn), digits)

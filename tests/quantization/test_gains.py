@@ -67,7 +67,13 @@ def integers_in(tflite):
     return found
 
 
-@pytest.mark.parametrize("name", LAYERS)
+_QUICK = ("lstm", "attention", "gru")  # one of each kind of scales; the others take as long each
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in LAYERS],
+)
 def test_the_file_has_the_integers_that_were_trained(name):
     model = model_of(name)
     task = task_of(model)

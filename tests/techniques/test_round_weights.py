@@ -116,7 +116,14 @@ def test_every_method_beats_the_nearest_integers_at_4_bits(trained, task):
     assert min(accuracies["gptq"], accuracies["adaround"]) >= accuracies["max"]
 
 
-@pytest.mark.parametrize(("method", "bits"), [("adaround", 8), ("adaround", 4), ("gptq", 4)])
+@pytest.mark.parametrize(
+    ("method", "bits"),
+    [
+        pytest.param("adaround", 8, marks=pytest.mark.slow),
+        ("adaround", 4),
+        ("gptq", 4),
+    ],
+)
 def test_the_file_holds_the_chosen_integers(trained, task, method, bits):
     rounded = RoundWeights(method=method, bits=bits, samples=64, steps=30).apply(trained, task)
     target = tfopt.Target.int8() if bits == 8 else tfopt.Target.int4_weights()
@@ -180,6 +187,7 @@ def test_frozen_layers_are_rounded_and_stay_frozen(trained, task):
     assert not rounded.get_layer("stem").trainable
 
 
+@pytest.mark.slow
 def test_dead_channels_and_dead_inputs(task):
     tf_keras.utils.set_random_seed(0)
     model = clone(cnn())
@@ -214,6 +222,7 @@ def other_kinds():
     return tf_keras.Model(tokens, layers.Dense(2, name="top")(x))
 
 
+@pytest.mark.slow
 def test_all_kinds_of_layers():
     tf_keras.utils.set_random_seed(0)
     model = other_kinds()

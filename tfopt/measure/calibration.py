@@ -129,7 +129,7 @@ def activation_ranges(tflite: bytes) -> dict[str, tuple[float, float]]:
         >>> import tfopt
         >>> from tfopt.testing import small_cnn
         >>> tflite = tfopt.convert(small_cnn(), task=tfopt.Task.digits(),
-        ...                        target=tfopt.Target.int8())
+        ...                        target=tfopt.Target.int8(refine=False))
         >>> activation_ranges(tflite)["probabilities"]
         (0.0, 0.99609375)
     """

@@ -150,7 +150,7 @@ def compare_layers(
         >>> import tfopt
         >>> from tfopt.testing import small_cnn
         >>> model, task = small_cnn(), tfopt.Task.digits()
-        >>> tflite = tfopt.convert(model, task=task, target=tfopt.Target.int8())
+        >>> tflite = tfopt.convert(model, task=task, target=tfopt.Target.int8(refine=False))
         >>> compare_layers(tflite, model, task=task).layers[0].layer
         'stem_relu'
     """

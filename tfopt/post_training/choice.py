@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfopt import facts, report
-from tfopt.errors import TfoptError
+from tfopt.errors import ConversionError, TfoptError
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality
 from tfopt.post_training import precision
-from tfopt.post_training.trials import Bench, Trial
+from tfopt.post_training.trials import AS_IT_IS, Bench, Trial
 from tfopt.target import Target
 from tfopt.technique import Technique
 from tfopt.techniques.correct_bias import CorrectBias
@@ -99,22 +99,27 @@ def refine(
         baseline: What the drop of the metric is counted from; None for the model itself.
 
     Raises:
-        TfoptError: The model cannot be converted as it is.
+        TfoptError: The model cannot be converted in any way; it is the reason of the plain one.
     """
     bench = Bench(model, task, baseline)
-    tried = [bench.trial((), target)]
+    tried: list[Trial] = []
     refused: list[report.Trial] = []
-    for way in _ways(target) if can_refine(model, target) else ():
-        name = " + ".join(technique.name for technique in way)
-        best = _best(tried, bench)
-        reason = _reason_not_to_learn(way, best, bench)
+    errors: list[TfoptError] = []
+    for way in ((), *(_ways(target) if can_refine(model, target) else ())):
+        name = " + ".join(technique.name for technique in way) or AS_IT_IS
+        reason = _reason_not_to_learn(way, _best(tried, bench), bench) if tried else None
         if reason is not None:
             refused.append(_not_tried(name, f"not tried: {reason}"))
             continue
         try:
             tried.append(bench.trial(way, target))
         except TfoptError as error:
+            if not way and not isinstance(error, ConversionError):
+                raise  # bad data, say, which no technique mends
+            errors.append(error)
             refused.append(_not_tried(name, str(error)))
+    if not tried:
+        raise errors[0]
     best = _best(tried, bench)
     sensitivity: precision.Sensitivity = ()
     limit = target.max_accuracy_drop
@@ -153,11 +158,12 @@ def _ways(target: Target) -> tuple[Way, ...]:
 
 
 def _reason_not_to_learn(way: Way, best: Trial, bench: Bench) -> str | None:
-    """Why to leave out a way that learns how to round to 8 bits, which takes long for little."""
-    if not any(isinstance(step, RoundWeights) and step.bits == 8 for step in way):
+    """Why to leave out a way that learns how to round, which takes long; None to try it."""
+    learning = [s for s in way if isinstance(s, RoundWeights) and s.method == "adaround"]
+    if not learning:
         return None
     kept = bench.drop(best).within_noise and bench.keeps_budget(best)
-    if best.error < _GOOD_ENOUGH and kept:
+    if learning[0].bits == 8 and best.error < _GOOD_ENOUGH and kept:
         return "too little error is left"
     if model_cost(bench.model).macs > _QUICK_MACS:
         return "it takes minutes on so large a model; apply tfopt.RoundWeights yourself"
@@ -165,11 +171,12 @@ def _reason_not_to_learn(way: Way, best: Trial, bench: Bench) -> str | None:
 
 
 def _best(tried: Sequence[Trial], bench: Bench) -> Trial:
-    """The trial to take; the first one, the plain conversion, bounds what is taken."""
-    plain = tried[0]
-    sign = 1 if plain.quality.higher_is_better else -1
-    better = [t for t in tried[1:] if sign * (t.quality.value - plain.quality.value) >= 0]
-    able = [plain, *better]
+    """The trial to take; the plain conversion, where it is the first, bounds what is taken."""
+    sign = 1 if tried[0].quality.higher_is_better else -1
+    able = list(tried)
+    if not tried[0].techniques:
+        least = sign * tried[0].quality.value
+        able = [tried[0], *(t for t in tried[1:] if sign * t.quality.value >= least)]
     top = max(able, key=lambda trial: sign * trial.quality.value)
     near = [t for t in able if t is top or difference(t.quality, top.quality).within_noise]
     # A file with a smaller error may by chance be the one that breaks the budget.

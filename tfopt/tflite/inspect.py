@@ -27,7 +27,7 @@ def inspect(tflite: bytes | str | os.PathLike[str]) -> Inspection:
         >>> import tfopt
         >>> from tfopt.testing import small_cnn
         >>> tflite = tfopt.convert(small_cnn(), task=tfopt.Task.digits(),
-        ...                        target=tfopt.Target.int8())
+        ...                        target=tfopt.Target.int8(refine=False))
         >>> [op.name for op in inspect(tflite).ops][:2], inspect(tflite).integer_only
         (['CONV_2D', 'CONV_2D'], True)
 

@@ -40,7 +40,7 @@ def pack_weights(tflite: bytes, *, keep: Callable[[Op], bool]) -> bytes:
         >>> import tfopt
         >>> from tfopt.testing import small_cnn
         >>> tflite = tfopt.convert(small_cnn(), task=tfopt.Task.digits(),
-        ...                        target=tfopt.Target.int8())
+        ...                        target=tfopt.Target.int8(refine=False))
         >>> packed = inspect(pack_weights(tflite, keep=lambda op: op.layer == "stem_conv"))
         >>> [op.weight_bits for op in packed.ops]
         [8, 4, None, 4, None]

@@ -61,7 +61,7 @@ class TFLiteModel:
         >>> import tfopt
         >>> from tfopt.testing import small_cnn
         >>> tflite = tfopt.convert(small_cnn(), task=tfopt.Task.digits(),
-        ...                        target=tfopt.Target.int8())
+        ...                        target=tfopt.Target.int8(refine=False))
         >>> model = TFLiteModel(tflite)
         >>> [spec.dtype for spec in model.inputs]
         ['int8']
