@@ -49,6 +49,15 @@ def typical_error(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> f
     )
 
 
+def varying_error(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """Returns the same against what of the outputs varies from sample to sample."""
+    _check_shapes(ours, theirs)
+    return max(
+        float(np.sqrt(np.mean((a - b) ** 2)) / max(np.sqrt(np.mean((b - b.mean(0)) ** 2)), 1e-6))
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
 def require_close(what: str, error: float, limit: float) -> None:
     """Refuses an error above a limit, and one that is no number.
 

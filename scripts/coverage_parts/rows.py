@@ -157,8 +157,8 @@ class Row:
 def _make_calm(model: Any) -> None:
     """Moves activations off the bend of their functions, as those of trained models are.
 
-    Each layer of a random network with batch norm makes any error larger, by a third in power: after
-    fifty of them rounding alone leaves nothing of the outputs that a wrong file could differ from.
+    Each layer of a random network with batch norm makes any error larger: after fifty of them
+    rounding alone leaves nothing of the outputs that a wrong file could differ from.
 
     References:
         Yang et al., "A Mean Field Theory of Batch Normalization", ICLR 2019.

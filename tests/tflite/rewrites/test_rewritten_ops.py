@@ -63,6 +63,13 @@ OPS = {
 }
 
 
+def test_a_quotient_divides_only_what_is_never_zero():
+    _, other = traced(lambda x: tf.nn.relu(x) / (1.0 + x * x), normal(3, 6))
+    (divided,) = (op for op in other.graph.get_operations() if op.type == "RealDiv")
+    assert tf.get_static_value(divided.inputs[0]) == 1.0
+    assert_equal(lambda x: tf.nn.relu(x) / (1.0 + x * x), normal(3, 6))
+
+
 @pytest.mark.parametrize("kind", OPS)
 def test_ops(kind):
     assert_equal(OPS[kind], normal(3, 6, 8), gone=kind)

@@ -8,7 +8,7 @@ import operator
 import numpy as np
 import tensorflow as tf
 
-from tfopt.tflite.rewrites.call import Call, single
+from tfopt.tflite.rewrites.call import Call, constant, single
 
 _LARGEST_POWER = 8
 _MOST_DIMENSIONS = 4
@@ -57,6 +57,14 @@ def power(call: Call) -> tf.Tensor | None:
         return None
     product = functools.reduce(operator.mul, [x] * int(abs(times)))
     return product if times > 0 else 1.0 / product
+
+
+def quotient(call: Call) -> tf.Tensor | None:
+    """Computes x · (1 / y): where x is 0, the 8-bit kernel of x / y gives the smallest number."""
+    x, y = call.inputs
+    if not call.is_float or constant(x) is not None or constant(y) is not None:
+        return None
+    return x * (1.0 / y)
 
 
 def sign(call: Call) -> tf.Tensor | None:

@@ -47,6 +47,7 @@ INTEGER: Mapping[str, Rewrite] = {
     "NotEqual": booleans.not_equal,
     "OnesLike": arithmetic.ones_like,
     "Pow": arithmetic.power,
+    "RealDiv": arithmetic.quotient,
     "Selu": activations.selu,
     "Sign": arithmetic.sign,
     "Softmax": masks.softmax,
