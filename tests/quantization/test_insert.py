@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfopt import facts
 from tfopt.errors import TechniqueError
@@ -102,3 +103,12 @@ def test_example_inputs_fit_every_kind_of_input():
     )
     shapes = [(tuple(tensor.shape), tensor.dtype.name) for tensor in example_inputs(model)]
     assert shapes == [((2, 16, 3), "float32"), ((2, 5), "int32")]
+
+
+def test_tensors_of_booleans_are_compared_too():
+    x = layers.Input((4,), name="x")
+    mask = layers.Lambda(lambda value: value > 0, name="mask")(x)
+    kept = layers.Lambda(lambda pair: tf.where(pair[0], pair[1], 0.0), name="kept")([mask, x])
+    model = tf_keras.Model(x, layers.Dense(2, name="top")(kept))
+    pair = insert(model, plan(model, frozenset({"top"})), facts.measure(model).kernels)
+    check_same_function(pair, [tf.constant([[1.0, -1.0, 2.0, 0.0]])])

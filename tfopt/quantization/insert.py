@@ -141,8 +141,8 @@ def check_same_function(pair: FakeQuantized, inputs: list[tf.Tensor]) -> None:
     doubled = tf_keras.Model(pair.model.inputs, [pair.doubles[id(tensor)] for tensor in tensors])
     with fake_quantization_off(pair.model):
         received = doubled(inputs, training=False)
-    for tensor, *pair in zip(tensors, expected, received, strict=True):
-        wanted, got = (np.asarray(value, np.float64) for value in pair)  # masks are boolean
+    for tensor, *values in zip(tensors, expected, received, strict=True):
+        wanted, got = (np.asarray(value, np.float64) for value in values)  # masks are boolean
         largest = float(np.max(np.abs(wanted), initial=0.0))
         difference = float(np.max(np.abs(np.subtract(wanted, got)), initial=0.0))
         if difference > _SAME * largest:
