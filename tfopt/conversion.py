@@ -11,7 +11,6 @@ from tfopt.errors import BudgetError, SettingError
 from tfopt.keras_gate import load_model
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.target import Target, check_target
-from tfopt.tflite.convert import FloatOpsWarning
 from tfopt.tflite.convert import convert as convert_as_it_is
 
 if TYPE_CHECKING:
@@ -105,8 +104,8 @@ def convert_and_tell(
     refined = refine(loaded, task=task, target=target)
     if not refined.keeps_budget:
         raise _too_large_a_drop(refined)
-    for text in refined.float_ops:
-        warnings.warn(text, FloatOpsWarning, stacklevel=3)
+    for warning in refined.warnings:
+        warnings.warn(warning, stacklevel=3)
     return refined.tflite, refined
 
 

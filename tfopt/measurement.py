@@ -18,6 +18,7 @@ from tfopt.target import Target
 from tfopt.technique import Selection
 from tfopt.tflite.convert import FloatOpsWarning, convert
 from tfopt.tflite.inspect import inspect
+from tfopt.tflite.likeness import InexactFileWarning
 
 if TYPE_CHECKING:
     import tf_keras
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 _NOTHING = Selection(touched=(), skipped=())
+_OF_THE_FILE = (FloatOpsWarning, InexactFileWarning)
 
 
 @dataclasses.dataclass
@@ -69,9 +71,10 @@ class Measurements:
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
         tflite, told = converted(model, self._task, target)
-        for text in told:
-            warnings.warn(text, FloatOpsWarning, stacklevel=3)
-        self.add_file(name, tflite, target, selection, settings, told)
+        for warning in told:
+            if isinstance(warning, FloatOpsWarning):  # of the others, later steps may take care
+                warnings.warn(warning, stacklevel=3)
+        self.add_file(name, tflite, target, selection, settings, tuple(map(str, told)))
 
     def add_file(
         self,
@@ -146,8 +149,10 @@ class Measurements:
         )
 
 
-def converted(model: tf_keras.Model, task: Task, target: Target) -> tuple[bytes, tuple[str, ...]]:
-    """Returns the plain conversion of a model, and the ops in floating point it warned of.
+def converted(
+    model: tf_keras.Model, task: Task, target: Target
+) -> tuple[bytes, tuple[Warning, ...]]:
+    """Returns the plain conversion of a model, and what it warned of in the file.
 
     Args:
         model: A tf_keras model.
@@ -155,14 +160,15 @@ def converted(model: tf_keras.Model, task: Task, target: Target) -> tuple[bytes,
         target: What the file is made for.
     """
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FloatOpsWarning)
+        for category in _OF_THE_FILE:
+            warnings.simplefilter("always", category)
         tflite = convert(model, task=task, target=target)
     for warning in caught:
-        if not issubclass(warning.category, FloatOpsWarning):
+        if not issubclass(warning.category, _OF_THE_FILE):
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    told = (str(w.message) for w in caught if issubclass(w.category, FloatOpsWarning))
+    told = (w.message for w in caught if isinstance(w.message, _OF_THE_FILE))
     return tflite, tuple(told)
 
 

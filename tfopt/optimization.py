@@ -133,7 +133,7 @@ def optimize(
                 refined.tflite,
                 refined.target,
                 settings=refined.name,
-                told=refined.float_ops,
+                told=tuple(map(str, refined.warnings)),
             )
     report = steps.report(target, trials=trials, sensitivity=sensitivity)
     tflite = steps.files[-1]

@@ -142,7 +142,8 @@ def _kinds(model: tf_keras.Model) -> list[str]:
 def _kind(loss: Any) -> str:
     """What outputs stand for that a loss is made for."""
     name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-    scale = "logits" if getattr(loss, "from_logits", False) else "probabilities"
+    config = loss.get_config() if isinstance(loss, tf_keras.losses.Loss) else {}
+    scale = "logits" if config.get("from_logits") else "probabilities"
     if "binary" in name.lower():
         return f"binary {scale}"
     return scale if "crossentropy" in name.lower().replace("_", "") else "values"

@@ -43,7 +43,7 @@ class Refined:
         drop: How much of the float model's metric it loses on the validation data.
         trials: All that was tried.
         sensitivity: What more bits in each layer would bring; empty if that was not needed.
-        float_ops: What computes in floating point, as the target allows.
+        warnings: What its conversion warned of.
     """
 
     tflite: bytes
@@ -53,7 +53,7 @@ class Refined:
     drop: report.Difference
     trials: tuple[report.Trial, ...]
     sensitivity: tuple[report.LayerSensitivity, ...] = ()
-    float_ops: tuple[str, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
     @property
     def name(self) -> str:
@@ -134,7 +134,7 @@ def refine(
         drop=bench.drop(best),
         trials=(*(trial.record(chosen=trial is best) for trial in tried), *refused),
         sensitivity=sensitivity,
-        float_ops=best.float_ops,
+        warnings=best.warnings,
     )
 
 

@@ -38,7 +38,7 @@ class Trial:
         error: Mean squared difference of the outputs from the float model's, as a share of their
             variance.
         seconds: How long it took.
-        float_ops: What the conversion warned of.
+        warnings: What the conversion warned of.
     """
 
     techniques: tuple[Technique, ...]
@@ -48,7 +48,7 @@ class Trial:
     quality: Quality
     error: float
     seconds: float
-    float_ops: tuple[str, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
     @property
     def name(self) -> str:
