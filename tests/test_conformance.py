@@ -18,7 +18,7 @@ TECHNIQUES = [
 ]
 MODELS = [
     testing.small_cnn,
-    testing.depthwise_net,
+    pytest.param(testing.depthwise_net, marks=pytest.mark.slow),
     pytest.param(testing.residual_net, marks=pytest.mark.slow),
     pytest.param(testing.dense_net, marks=pytest.mark.slow),
 ]

@@ -16,7 +16,17 @@ def test_there_is_a_recipe_for_each_collaborative_combination():
     assert len(RECIPES) == 8
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+# one without training, one with, and all techniques together; the others take as long each
+_QUICK = ("01", "04", "08")
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem[:2] in _QUICK else pytest.mark.slow)
+        for path in RECIPES
+    ],
+)
 def test_recipe_runs(recipe, tmp_path):
     output = tmp_path / "result"
     command = [sys.executable, str(recipe), "--smoke", f"--output={output}"]
