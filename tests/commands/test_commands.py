@@ -286,3 +286,22 @@ def test_the_report_is_printed_though_saving_fails(folder, capsys, tmp_path, mon
             ["optimize", str(folder / "model.h5"), "--dataset=digits", f"--output={tmp_path / 'r'}"]
         )
     assert "conversion only" in capsys.readouterr().out
+
+
+def test_ablate_measures_each_step_alone_then_stacked(folder, capsys):
+    steps = ("--step=MagnitudePruning(epochs=0.1)", "--step=WeightClustering(epochs=0.1)")
+    code, out, _ = run(
+        capsys, "ablate", folder / "dense.h5", "--dataset=digits", *steps, "--json"
+    )  # fmt: skip
+    names = [step["name"] for step in json.loads(out)["steps"]]
+    assert code == 0
+    assert names[2:] == [
+        "MagnitudePruning alone",
+        "WeightClustering alone",
+        "MagnitudePruning + WeightClustering",
+    ]
+
+
+def test_ablate_of_nothing_is_refused(folder, capsys):
+    code, _, err = run(capsys, "ablate", folder / "dense.h5", "--dataset=digits")
+    assert code == 2 and "no --step" in err

@@ -11,7 +11,16 @@ from absl import flags
 from tfopt.errors import SettingError
 from tfopt.tflite.quiet import captured
 
-NAMES = ("optimize", "convert", "evaluate", "compare", "benchmark", "inspect", "reproduce")
+NAMES = (
+    "optimize",
+    "ablate",
+    "convert",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "inspect",
+    "reproduce",
+)
 
 
 class Command(Protocol):

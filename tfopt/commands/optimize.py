@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfopt.commands import import_tensorflow, refuse_no_dataset
+from tfopt.commands import import_tensorflow
+from tfopt.commands.steps import check_steps, define_steps, steps_from_flags
 from tfopt.errors import SettingError
 from tfopt.files import refuse_existing
 from tfopt.flags import (
     define_budgets,
-    define_data,
-    define_metric,
     define_output,
     define_target,
-    define_training,
     one_argument,
     output_from_flags,
     target_from_flags,
@@ -34,19 +32,11 @@ ARGUMENTS = "MODEL"
 
 def define(values: flags.FlagValues) -> None:
     """Defines the flags."""
-    flags.DEFINE_multi_string(
-        "step", [], 'such as "MagnitudePruning(sparsity=0.5)"; repeatable', flag_values=values
-    )
     flags.DEFINE_string(
         "recipe", None, "recipe.json with steps, target and seed", flag_values=values
     )
     define_output(values, "directory of the result")
-    flags.DEFINE_bool("json", False, "print the report as JSON", flag_values=values)
-    define_data(values)
-    define_metric(values)
-    define_training(values)
-    define_target(values)
-    define_budgets(values)
+    define_steps(values)
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
@@ -54,7 +44,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     model = one_argument(arguments, ARGUMENTS)
     output = output_from_flags(values)
     refuse_existing(output, overwrite=values.overwrite)
-    _check_flags(values)
+    check_steps(values)
     import_tensorflow()
     techniques, target = _plan(values)
     task = task_from_flags(values)
@@ -70,25 +60,12 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     return int(not result.report.kept)
 
 
-def _check_flags(values: flags.FlagValues) -> None:
-    """Refuses what needs no TensorFlow to be known as wrong: importing it takes seconds."""
-    from tfopt.measure.metrics import find
-    from tfopt.recipe import TECHNIQUES, parse_technique
-
-    refuse_no_dataset(values)
-    find(values.metric)
-    target_from_flags(values)
-    for text in values.step:
-        if text.partition("(")[0].strip() not in TECHNIQUES:
-            parse_technique(text)  # which says what is wrong
-
-
 def _plan(values: flags.FlagValues) -> tuple[list[Technique], Target]:
     """The steps and the target, of the flags or of a recipe."""
-    from tfopt.recipe import Recipe, parse_technique
+    from tfopt.recipe import Recipe
 
     if values.recipe is None:
-        return [parse_technique(text) for text in values.step], target_from_flags(values)
+        return steps_from_flags(values), target_from_flags(values)
     apart = flags.FlagValues()
     define_target(apart)
     define_budgets(apart)
