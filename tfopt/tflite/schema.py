@@ -36,12 +36,19 @@ _NUMPY = {
 def unpack(content: bytes) -> Any:
     """Returns a file's `ModelT`, its buffers as views of `content`.
 
+    Buffers behind the flatbuffer, where files of over 2 GB and some exporters keep them, are
+    brought into it.
+
     Raises:
         InterpreterError: The file is corrupt.
     """
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         _check(model)
+        for buffer in model.buffers:
+            if buffer.offset > 1:
+                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
     except Exception as error:  # whatever broken offsets lead to: struct, index, value, type errors
         raise InterpreterError(
             received=f"{len(content):,} bytes that begin as a TensorFlow Lite file but are corrupt "
@@ -53,13 +60,30 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """Returns a `ModelT` as the bytes of a file, its buffers aligned as the schema asks."""
+    """Returns a `ModelT` as the bytes of a file, its buffers aligned as the schema asks.
+
+    Equal vectors are written once: the zero points of all symmetric channels, above all.
+    """
     for buffer in model.buffers:
         buffer.__class__ = _AlignedBuffer
     size = sum(buffer.data.size for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + 2**16)
+    builder = _SharingBuilder(size + 2**16)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes a vector of numbers that it has written before as a reference to that one."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
 
 class _AlignedBuffer(schema.BufferT):
