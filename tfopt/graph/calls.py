@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -43,6 +44,7 @@ def rebuild(
     *,
     replace: Callable[[Layer], Layer] = lambda layer: layer,
     follow: Callable[[KerasTensor, KerasTensor], KerasTensor] = lambda old, new: new,
+    input_types: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tf_keras.Model, dict[int, KerasTensor]]:
     """Calls a model's layers again, one by one, with their recorded arguments.
 
@@ -56,6 +58,7 @@ def rebuild(
         replace: Gives the layer to call in the place of one; it is asked once for each layer.
         follow: Gives the tensor that consumers see in the place of a new one, told which tensor of
             `model` it stands for. So layers can be added behind another.
+        input_types: The data types of inputs that are to be others, by the names of their layers.
 
     Returns:
         The new model, and its tensors by the id of the tensor of `model` they stand for: as the
@@ -76,7 +79,9 @@ def rebuild(
 
     for node in nodes(model):
         if node.is_input:
-            results = tf_keras.layers.InputLayer.from_config(node.layer.get_config()).output
+            config = node.layer.get_config()
+            config["dtype"] = input_types.get(node.layer.name, config["dtype"])
+            results = tf_keras.layers.InputLayer.from_config(config).output
         else:
             if id(node.layer) not in layers:
                 layers[id(node.layer)] = replace(node.layer)

@@ -16,6 +16,7 @@ from tfopt.tflite.keeping import belongs
 from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
 
 _TIME_LIMIT_S = 300.0
+_BYTE_INPUT = "take the bytes as they are with Target.int8(input_type='uint8'), "
 _INTEGER_INPUT = "declare an input of integers as such, Input(..., dtype='int32'); else "
 _sandbox = Sandbox()
 
@@ -191,6 +192,7 @@ def float_ops_error(
     where = ", ".join(dict.fromkeys(repr(op.layer) for op in ops if op.layer))
     other = "use exporter='tflite', " if target.exporter == "litert" else ""
     other += _INTEGER_INPUT * any(map(_makes_indices, unasked))
+    other += _BYTE_INPUT * any(map(_makes_bytes_real, unasked))
     return FloatOpsError(
         received=f"{len(ops)} op(s) in floating point in a file for {target.numerics}: "
         + "; ".join(map(str, ops)),
@@ -198,6 +200,11 @@ def float_ops_error(
         fix=f"{other}replace {f'layer {where}' if where else 'what they come from'} by one that "
         "has an integer kernel, move it out of the model, or accept it with allow_float_ops=True",
     )
+
+
+def _makes_bytes_real(op: Op) -> bool:
+    """Whether an op makes real numbers of bytes, as a `Rescaling` of pixels does."""
+    return op.name == "CAST" and op.inputs[0].dtype == "uint8" and op.outputs[0].is_float
 
 
 def _makes_indices(op: Op) -> bool:
