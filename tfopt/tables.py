@@ -14,9 +14,20 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
         | :--- | ---: |
         | a\|b | 10 |
     """
-    lines = [header, [":---"] + ["---:"] * (len(header) - 1)]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [*lines, *escaped])
+    rule = [":---"] + ["---:"] * (len(header) - 1)
+    lines = [list(map(markdown_cell, header)), rule]
+    lines += [list(map(markdown_cell, row)) for row in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def markdown_cell(text: str) -> str:
+    r"""Text that ends no cell, no line, and starts no HTML tag.
+
+    Example:
+        >>> print(markdown_cell("a|b <script>"))
+        a\|b &lt;script>
+    """
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").splitlines())
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:

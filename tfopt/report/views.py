@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tfopt.report.records import Change, Score, Step, Trial
-from tfopt.tables import Table, markdown_table, text_table
+from tfopt.report.figures import Group
+from tfopt.report.records import Change, Difference, Score, Step, Trial
+from tfopt.tables import Table, markdown_cell, markdown_table, text_table
 
 if TYPE_CHECKING:
     from tfopt.report.report import Report
 
 _BAR = 20
+_GROUPS = 8
+_OPS = 3
+_NAME = 32
 
 _NOTES = """\
 Every row is a `.tflite` run in the interpreter. The metric stands with its 95 % confidence
 interval, on all validation samples; the test set is used for the first and the last row only.
-Agreement is with the baseline's outputs. Latency is one sample on one thread of the machine named
-below; its ratios come from runs in turns. Unique weights: the largest number of distinct values
-among weights that share a scale. The change of the metric against the baseline is measured sample
+Agreement is with the baseline's outputs; KL is how far the outputs are from its, in nats. Latency
+is one sample on one thread of the machine named below; its ratios come from runs in turns. Unique
+weights: the largest number of distinct values among weights that share a scale. Activations: the
+bytes of memory they take at once. The change of the metric against the baseline is measured sample
 by sample, with the 95 % interval of the difference; (noise) says that chance alone can have made
 it. The error of the outputs is their mean squared difference from the float model's, as a share of
 their variance."""
@@ -26,16 +31,18 @@ their variance."""
 
 def markdown(report: Report) -> str:
     """A report as a Markdown document."""
-    sections = [f"# Optimization report\n\n**{report.verdict}** {_tested(report)}".rstrip()]
+    said = " ".join(filter(None, [_tested(report), *_sentences(report)]))
+    sections = [f"# Optimization report\n\n**{report.verdict}** {said}".rstrip()]
     sections += ["## Steps", *(markdown_table(*table) for table in _tables(report)), _NOTES]
-    sections += [f"## {title}\n\n{markdown_table(*table)}" for title, table in _details(report)]
+    details = _details(report, groups=len(report.groups))
+    sections += [f"## {title}\n\n{markdown_table(*table)}" for title, table in details]
     for step in report.steps:
         if step.skipped:
             rows = [[skip.layer, skip.kind, skip.reason] for skip in step.skipped]
             table = markdown_table(["layer", "class", "reason"], rows)
             sections.append(f"## Layers left alone by {step.name}\n\n{table}")
         if step.warnings:
-            listed = "\n".join(f"- {warning}" for warning in step.warnings)
+            listed = "\n".join(f"- {markdown_cell(warning)}" for warning in step.warnings)
             sections.append(f"## Warnings of {step.name}\n\n{listed}")
     if report.environment:
         made_with = ", ".join(f"{name} {value}" for name, value in report.environment.items())
@@ -46,22 +53,28 @@ def markdown(report: Report) -> str:
 def text(report: Report) -> str:
     """A report as plain text for a terminal of 120 columns."""
     parts = [text_table(*table) + "\n" for table in _tables(report)]
-    parts += [f"{title}\n{text_table(*table)}\n" for title, table in _details(report)]
+    details = _details(report, groups=_GROUPS)
+    parts += [f"{title}\n{text_table(*table)}\n" for title, table in details]
     for step in report.steps:
         parts += _left_alone(step)
         parts += [f"{step.name}: {warning}" for warning in step.warnings]
-    return "\n".join([*parts, *filter(None, [_tested(report)]), report.verdict])
+    told = filter(None, [*_sentences(report), _tested(report)])
+    return "\n".join([*parts, *told, report.verdict])
 
 
 def _tables(report: Report) -> list[Table]:
     """The tables every view shows."""
     tables = [_measured(report), _structure(report)]
-    return [*tables, _changed(report)] if len(report.steps) > 1 else tables
+    return [*tables, *_changed(report)] if len(report.steps) > 1 else tables
 
 
-def _details(report: Report) -> list[tuple[str, Table]]:
-    """Titles and tables of what was found out on the way."""
+def _details(report: Report, *, groups: int) -> list[tuple[str, Table]]:
+    """Titles and tables of what was found out on the way, with so many groups at most."""
     details = []
+    if report.groups:
+        shown = "" if groups >= len(report.groups) else f", {groups} of {len(report.groups)}"
+        title = f"Classes and groups on the {report.split} samples, the largest drops first{shown}"
+        details.append((title, _grouped(report, groups)))
     if report.trials:
         details.append(("Tried after training", trials_table(report.trials, report.metric)))
     if report.sensitivity:
@@ -72,13 +85,15 @@ def _details(report: Report) -> list[tuple[str, Table]]:
 def _measured(report: Report) -> Table:
     """Header and cells of what each file does and costs."""
     header = ["step", "file", f"{report.metric} (validation)", "agreement"]
-    header += ["bytes", "deflated", "latency ms (p10-p90)"]
+    is_kl = any(step.kl is not None for step in report.steps)
+    header += [*["KL"] * is_kl, "bytes", "deflated", "latency ms (p10-p90)"]
     return header, [
         [
             step.name,
             step.numerics,
             _score(step.validation),
             f"{step.agreement:.2%}",
+            *["-" if step.kl is None else f"{step.kl:.4f}"] * is_kl,
             f"{step.bytes:,}",
             f"{step.deflated_bytes:,}",
             f"{step.latency_ms:.3g} ({step.latency_p10_ms:.3g}-{step.latency_p90_ms:.3g})",
@@ -89,7 +104,9 @@ def _measured(report: Report) -> Table:
 
 def _structure(report: Report) -> Table:
     """Header and cells of what each file is made of."""
-    header = ["step", "MACs", "parameters", "zeros", "unique weights", "seconds", "settings"]
+    is_arena = any(step.arena_bytes is not None for step in report.steps)
+    header = ["step", "MACs", "parameters", "zeros", "unique weights"]
+    header += [*["activations"] * is_arena, "seconds", "settings"]
     return header, [
         [
             step.name,
@@ -97,6 +114,7 @@ def _structure(report: Report) -> Table:
             f"{step.parameters:,}",
             f"{step.sparsity:.1%}",
             f"{step.unique_weights:,}",
+            *["-" if step.arena_bytes is None else f"{step.arena_bytes:,}"] * is_arena,
             f"{step.seconds:.1f}",
             step.settings,
         ]
@@ -104,25 +122,24 @@ def _structure(report: Report) -> Table:
     ]
 
 
-def _changed(report: Report) -> Table:
-    """Header and cells of the changes, against the step before and against the baseline."""
-    header = [
-        "change against step before / baseline",
-        report.metric,
-        "bytes",
-        "deflated",
-        "latency",
+def _changed(report: Report) -> list[Table]:
+    """Headers and cells of the changes: against the step before, and against the baseline."""
+    figures = [report.metric, "bytes", "deflated", "latency"]
+    rows = list(zip(report.steps[1:], report.changes(), strict=True))
+    step_before = [
+        [step.name, f"{change.metric:+.4f}", *_sizes(change), f"x{change.latency:.2f}"]
+        for step, (change, _) in rows
     ]
-    return header, [
-        [
-            step.name,
-            f"{before.metric:+.4f} / {_against_baseline(step, baseline)}",
-            f"x{before.bytes:.2f} / x{baseline.bytes:.2f}",
-            f"x{before.deflated_bytes:.2f} / x{baseline.deflated_bytes:.2f}",
-            f"x{before.latency:.2f} / x{baseline.latency:.2f}",
-        ]
-        for step, (before, baseline) in zip(report.steps[1:], report.changes(), strict=True)
+    baseline = [
+        [step.name, _against_baseline(step, change), *_sizes(change), _slower(step, change)]
+        for step, (_, change) in rows
     ]
+    tables = [(["against the step before", *figures], step_before)] if len(rows) > 1 else []
+    return [*tables, (["against the baseline", *figures], baseline)]
+
+
+def _sizes(change: Change) -> list[str]:
+    return [f"x{change.bytes:.2f}", f"x{change.deflated_bytes:.2f}"]
 
 
 def _tested(report: Report) -> str:
@@ -153,8 +170,71 @@ def _against_baseline(step: Step, change: Change) -> str:
     """The metric against the baseline's, with its interval where it is known."""
     if step.difference is None:
         return f"{change.metric:+.4f}"
-    interval = f"{change.metric:+.4f} [{step.difference.low:+.4f}, {step.difference.high:+.4f}]"
-    return interval + (" (noise)" if step.difference.within_noise else "")
+    return _interval(step.difference) + (" (noise)" if step.difference.within_noise else "")
+
+
+def _slower(step: Step, change: Change) -> str:
+    """The latency over the baseline's, with its interval where it was measured in turns."""
+    ratio = step.latency_ratio
+    if ratio is None:
+        return f"x{change.latency:.2f}"
+    return f"x{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+
+
+def _grouped(report: Report, most: int) -> Table:
+    """Header and cells of the classes and groups, those that lost most first."""
+    header = ["class or group", "by", "samples", "baseline", "last step", "difference", "p"]
+
+    def lost(group: Group) -> float:
+        drop = group.drop(higher_is_better=report.higher_is_better)
+        return float("inf") if drop is None else -drop
+
+    return header, [
+        [
+            _short(group.name),
+            _short(group.by),
+            f"{group.samples:,}",
+            _value(group.baseline),
+            _value(group.optimized),
+            group.reason if group.difference is None else _interval(group.difference),
+            "-" if group.p_value is None else f"{group.p_value:.3f}",
+        ]
+        for group in sorted(report.groups, key=lost)[:most]
+    ]
+
+
+def _sentences(report: Report) -> list[str]:
+    """What the last file alone gets wrong, and where its time goes."""
+    told = []
+    wrong = report.mistakes
+    if wrong is not None:
+        told.append(
+            f"Only the last step gets {wrong.lost:,} of {wrong.samples:,} {report.split} samples "
+            f"wrong, only the baseline {wrong.won:,}."
+        )
+    if report.profile is not None:
+        slowest = report.profile.slowest_first[:_OPS]
+        ops = (
+            f"{op.op}{f' of {_short(op.layer)}' if op.layer else ''} {op.share:.0%}"
+            for op in slowest
+            if not op.reason
+        )
+        told.append(f"Its time goes to: {', '.join(ops)}.")
+    return told
+
+
+def _short(name: str) -> str:
+    """A name that leaves the line room for the figures, and moves no cursor."""
+    name = "".join(letter if letter.isprintable() else " " for letter in name)
+    return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
+
+
+def _value(score: Score | None) -> str:
+    return "-" if score is None else f"{score.value:.4f}"
+
+
+def _interval(difference: Difference) -> str:
+    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def trials_table(trials: Sequence[Trial], metric: str) -> Table:
