@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from tfopt.report import Budget, Difference, LayerSensitivity, Report, Score, Step, Trial
+from tfopt.report import (
+    Budget,
+    Difference,
+    Group,
+    LayerFigures,
+    LayerSensitivity,
+    Mistake,
+    Mistakes,
+    OpTime,
+    OutputScore,
+    Profile,
+    Ratio,
+    Report,
+    Score,
+    Step,
+    Trial,
+)
 from tfopt.technique import Skipped
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,6 +44,9 @@ BASELINE = Step(
     sparsity=0.0,
     unique_weights=2_304,
     seconds=2.0,
+    kl=0.0,
+    latencies_ms=tuple(0.19 + 0.01 * place for place in range(21)),
+    arena_bytes=9_216,
 )
 PRUNED = dataclasses.replace(
     BASELINE,
@@ -46,6 +65,10 @@ PRUNED = dataclasses.replace(
     skipped=(Skipped("a|b", "BatchNormalization", "has no kernel"),),
     warnings=("SIN (layer 'wave') computes in float32",),
     difference=Difference(-0.02, -0.045, 0.004, 0.11),
+    kl=0.0123,
+    latency_ratio=Ratio(0.5, 0.48, 0.53),
+    arena_bytes=2_304,
+    outputs=(OutputScore("digit", "accuracy", Score(0.96, 0.92, 0.98, 180)),),
 )
 REPORT = Report(
     metric="accuracy",
@@ -64,6 +87,38 @@ REPORT = Report(
     sensitivity=(
         LayerSensitivity("conv", 0.004, 0.006, 0.25, kept="int16"),
         LayerSensitivity("dense", 0.01, 0.0, 0.75),
+    ),
+    split="test",
+    difference=Difference(-0.005, -0.02, 0.01, 0.6),
+    groups=(
+        Group(
+            "seven",
+            "class",
+            60,
+            Score(0.98, 0.9, 0.99, 60),
+            Score(0.80, 0.7, 0.9, 60),
+            Difference(-0.18, -0.3, -0.05, 0.001),
+            p_value=0.004,
+        ),
+        Group("eight", "class", 9, reason="9 samples, fewer than 25"),
+    ),
+    mistakes=Mistakes(
+        lost=4,
+        won=2,
+        samples=360,
+        shown=(Mistake(17, "seven", "seven", 0.6, "one", 0.9, png="iVBORw0KGgo=", group="left"),),
+    ),
+    profile=Profile(
+        ops=(
+            OpTime(0, "CONV_2D", "conv", "int8", 75.0, 0.75, "XNNPACK", 1_000_000),
+            OpTime(1, "SOFTMAX", "probabilities", "int8", 25.0, 0.25, "builtin", 0),
+        ),
+        whole_us=90.0,
+        overhead_us=2.0,
+    ),
+    layers=(
+        LayerFigures("conv", "Conv2D", 5_000, 1_200, 1_000_000, 0.5, 120, 8, 31.5, 2.5),
+        LayerFigures("probabilities", "Softmax", 0, 0, 0),
     ),
 )
 
@@ -89,10 +144,24 @@ def test_json_reads_back():
 
 def test_reports_of_before_there_were_trials_are_read():
     record = REPORT.to_dict()
-    del record["trials"], record["sensitivity"], record["steps"][1]["difference"]
-    steps = (BASELINE, dataclasses.replace(PRUNED, difference=None))
-    expected = dataclasses.replace(REPORT, steps=steps, trials=(), sensitivity=())
-    assert Report.from_dict(record) == expected
+    added = ("trials", "sensitivity", "split", "difference", "groups", "mistakes", "profile")
+    for name in (*added, "layers"):
+        del record[name]
+    for step in record["steps"]:
+        for name in ("difference", "kl", "latency_ratio", "latencies_ms", "arena_bytes", "outputs"):
+            del step[name]
+    read = Report.from_dict(record)
+    assert read.metric == "accuracy" and read.budgets == REPORT.budgets
+    assert (read.trials, read.groups, read.profile, read.split) == ((), (), None, "")
+    assert read.steps[1].skipped == PRUNED.skipped
+    assert (read.steps[1].difference, read.steps[1].arena_bytes) == (None, None)
+
+
+def test_the_largest_drop_is_of_the_group_that_lost_most():
+    assert REPORT.largest_drop == REPORT.groups[0]
+    assert REPORT.largest_drop.significant
+    gained = dataclasses.replace(REPORT, higher_is_better=False)
+    assert gained.largest_drop is None
 
 
 def test_changes_are_against_the_step_before_and_the_baseline():

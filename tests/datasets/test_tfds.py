@@ -6,6 +6,7 @@ import pytest
 from tfopt.data import DatasetSplit
 from tfopt.datasets import ImageFormat, loaded, tfds
 from tfopt.errors import DataError
+from tfopt.task import Task
 
 tensorflow_datasets = pytest.importorskip("tensorflow_datasets")
 
@@ -104,6 +105,31 @@ class TinyUnlabelled(TinyImages):
             yield number, {"image": np.full((4, 5, 1), number, np.uint8), "label": label}
 
 
+class TinyGroups(TinyImages):
+    """Images by pen and by writer."""
+
+    SPLITS = ("train",)
+
+    def _info(self):
+        kinds = tensorflow_datasets.features
+        return tensorflow_datasets.core.DatasetInfo(
+            builder=self,
+            features=kinds.FeaturesDict(
+                {
+                    "image": kinds.Image(shape=(4, 5, 1)),
+                    "label": kinds.ClassLabel(names=["a", "b"]),
+                    "pen": kinds.ClassLabel(names=["ball", "fountain", "felt"]),
+                    "writer": kinds.Text(),
+                }
+            ),
+            supervised_keys=("image", "label"),
+        )
+
+    def _generate_examples(self, split):
+        for number, sample in super()._generate_examples("train"):
+            yield number, sample | {"pen": number % 3, "writer": f"writer {number}"}
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("tfds")
@@ -114,6 +140,7 @@ def data_dir(tmp_path_factory):
         TinySizes,
         TinyText,
         TinyUnlabelled,
+        TinyGroups,
     ):
         kind(data_dir=directory).download_and_prepare()
     return directory
@@ -220,3 +247,28 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     message = r"failed to download or prepare \(ConnectionError: HTTPConnectionPool: max retries"
     with pytest.raises(DataError, match=message):
         load("tiny_images", tmp_path, download=True)
+
+
+@pytest.mark.parametrize("limit", [2**31, 100])
+def test_features_are_groups_of_the_samples_they_belong_to(data_dir, monkeypatch, limit):
+    monkeypatch.setattr(loaded, "_MEMORY_LIMIT", limit)  # held in memory, or streamed
+    found, _ = load("tiny_groups", data_dir, groups=("pen", "writer"))
+    assert list(found.groups) == ["pen", "writer"]
+    for name, split in (("train", found.train), ("validation", found.validation)):
+        pixels = np.concatenate([x for x, _ in split.batches(8)])[:, 0, 0, 0]
+        assert found.groups["writer"][name].tolist() == [f"writer {pixel}" for pixel in pixels]
+        pens = np.array(["ball", "fountain", "felt"])[pixels % 3]
+        assert found.groups["pen"][name].tolist() == pens.tolist()
+
+
+def test_a_task_names_features_as_groups_and_finds_them_again(data_dir):
+    task = Task.from_tfds("tiny_groups", data_dir=data_dir, groups="pen")
+    assert list(task.groups) == ["pen"] and len(task.groups["pen"]["test"]) == task.test.size
+    again = Task.from_source(task.source, data_dir=data_dir)
+    assert again.groups["pen"]["test"].tolist() == task.groups["pen"]["test"].tolist()
+
+
+@pytest.mark.parametrize("name", ["pens", "image"])
+def test_what_is_no_group_is_refused(data_dir, name):
+    with pytest.raises(DataError, match=r"the feature .* of tiny_groups.*label, pen, writer"):
+        load("tiny_groups", data_dir, groups=(name,))

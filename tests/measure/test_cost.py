@@ -23,7 +23,7 @@ def test_latency_is_in_milliseconds_and_ordered(int8_file):
 
 
 def test_percentiles_are_those_of_the_runs():
-    latency = Latency.of([1_000_000 * i for i in range(101)], threads=4)
+    latency = Latency.of([[1_000_000 * i for i in range(101)]], threads=4)
     assert (latency.median_ms, latency.p10_ms, latency.p90_ms) == (50.0, 10.0, 90.0)
     assert (latency.runs, latency.threads) == (101, 4)
 
@@ -111,3 +111,28 @@ def test_bad_settings_are_refused(float_file, setting, message):
 def test_a_bad_file_is_refused():
     with pytest.raises(InterpreterError, match="no TensorFlow Lite file"):
         benchmark(b"hello")
+
+
+def test_the_ratio_of_turns_holds_where_the_machine_slows_down():
+    slowing = np.linspace(1, 5, 30)
+    generator = np.random.default_rng(0)
+    ours = [(200 * slow * generator.uniform(0.97, 1.03, 9)).astype(int) for slow in slowing]
+    theirs = [(100 * slow * generator.uniform(0.97, 1.03, 9)).astype(int) for slow in slowing]
+    found = cost.ratio(Latency.of(ours, 1), Latency.of(theirs, 1))
+    assert found.value == pytest.approx(2, rel=0.02)
+    assert 1.95 < found.low <= found.value <= found.high < 2.05
+    assert str(found).startswith("x2.0") and "95 % interval" in str(found)
+
+
+def test_the_ratio_of_a_file_to_itself_holds_one_in_reach(float_file):
+    ours, theirs = benchmark_interleaved([float_file, float_file], runs=300)
+    found = cost.ratio(ours, theirs)
+    assert 0.5 < found.low <= found.value <= found.high < 2
+    assert len(ours.quantiles_ms) == 21 and ours.quantiles_ms[10] == ours.median_ms
+    assert list(ours.quantiles_ms) == sorted(ours.quantiles_ms)
+
+
+def test_a_ratio_needs_turns():
+    plain = Latency(1.0, 1.0, 1.0, 9, 1)
+    with pytest.raises(SettingError, match="time both files in one call"):
+        cost.ratio(plain, plain)

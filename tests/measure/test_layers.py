@@ -64,6 +64,7 @@ def test_a_layer_whose_channels_differ_in_range_is_the_worst_and_gets_advice(dig
         ({"unevenness": 99.0}, "99 times in range: EqualizeChannels"),
         ({"range_use": 0.1}, "outliers"),
         ({}, "keep_int16=('conv',)"),
+        ({"dtype": "int16"}, "keep_float=('conv',)"),
     ],
 )
 def test_advice_names_what_is_wrong(changes, advice):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -23,20 +25,25 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Prints the latency of each file."""
-    from tfopt.measure.cost import benchmark_interleaved
+    from tfopt.measure.cost import benchmark_interleaved, ratio
 
     if not arguments:
         raise SettingError(received="no argument", expected=ARGUMENTS, fix="name the files to time")
     latencies = benchmark_interleaved(
         arguments, runs=values.runs, threads=values.threads, seconds=values.seconds
     )
+    ratios = [ratio(latency, latencies[0]) for latency in latencies[1:]]
     if values.json:
-        records = [
+        records: list[dict[str, Any]] = [
             {"file": file, **latency.to_dict()}
             for file, latency in zip(arguments, latencies, strict=True)
         ]
+        for record, found in zip(records[1:], ratios, strict=True):
+            record["ratio_to_first"] = dataclasses.asdict(found)
         print(json.dumps(records[0] if len(records) == 1 else records, indent=2))
         return 0
     for file, latency in zip(arguments, latencies, strict=True):
         print(latency if len(arguments) == 1 else f"{file}: {latency}")
+    for file, found in zip(arguments[1:], ratios, strict=True):
+        print(f"{file} takes {found} of the time of {arguments[0]}")
     return 0

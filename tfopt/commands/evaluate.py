@@ -25,21 +25,31 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "kernels", None, "of a .tflite: default, builtin or reference", flag_values=values
     )
+    flags.DEFINE_string(
+        "against", None, "a second model, such as the baseline, to compare with", flag_values=values
+    )
     flags.DEFINE_bool("json", False, "print as JSON", flag_values=values)
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
-    """Prints the metric."""
-    from tfopt.measure.metrics import find
+    """Prints the metric, and how far it is from the other model's."""
+    from tfopt.measure.comparison import compare
     from tfopt.measure.quality import evaluate
+    from tfopt.measure.scores import check_metric
 
     model = _model(one_argument(arguments, ARGUMENTS), values.kernels)
+    other = None if values.against is None else _model(values.against, None)
     refuse_no_dataset(values)
-    find(values.metric)  # refuses an unknown one
-    if isinstance(model, str) or values.dataset != "digits":
+    check_metric(values.metric)  # refuses an unknown one
+    if isinstance(model, str) or isinstance(other, str) or values.dataset != "digits":
         import_tensorflow()
-    quality = evaluate(model, task=task_from_flags(values), split=values.split)
-    print(json.dumps(quality.to_dict(), indent=2) if values.json else quality)
+    task = task_from_flags(values)
+    quality = evaluate(model, task=task, split=values.split)
+    if other is None:
+        print(json.dumps(quality.to_dict(), indent=2) if values.json else quality)
+        return 0
+    comparison = compare(quality, evaluate(other, task=task, split=values.split), task=task)
+    print(json.dumps(comparison.to_dict(), indent=2) if values.json else comparison)
     return 0
 
 

@@ -36,4 +36,4 @@ def digits() -> Loaded:
             )
             for name in ("train", "validation", "test")
         }
-    return Loaded(**splits, class_names=tuple("0123456789"))
+    return Loaded(splits["train"], splits["validation"], splits["test"], tuple("0123456789"))

@@ -24,12 +24,13 @@ _READ_BATCH = 512
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A data set: its splits and the names of its classes."""
+    """A data set: its splits, the names of its classes, and the groups of its samples."""
 
     train: Split
     validation: Split
     test: Split | None
     class_names: tuple[str, ...] | None
+    groups: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

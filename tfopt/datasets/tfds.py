@@ -10,12 +10,13 @@ import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfopt.data import ArraySplit, Split, leaves
+from tfopt.datasets.features import check_features, read_features
 from tfopt.datasets.loaded import ImageFormat, Loaded, carve, read
 from tfopt.errors import DataError
 from tfopt.progress import shown
@@ -37,6 +38,7 @@ def tfds(
     test: str | None,
     seed: int,
     download: bool,
+    groups: Sequence[str] = (),
 ) -> tuple[Loaded, str]:
     """Loads an image classification set of TFDS.
 
@@ -49,6 +51,7 @@ def tfds(
         test: Likewise; None takes the set's own; a set of nothing but `train` gives a tenth.
         seed: Seeds the carving.
         download: Whether it may be downloaded.
+        groups: Features, such as `"sex"`, that divide the samples into groups.
 
     Returns:
         The splits, and the set's full name with its version.
@@ -60,20 +63,32 @@ def tfds(
     builder = _builder(name, data_dir)
     _prepare(builder, name, download)
     names = _class_names(builder, name)
+    check_features(builder, groups)
     own = list(builder.info.splits)
     validation = validation or next((split for split in _VALIDATION_NAMES if split in own), None)
     test = test or ("test" if "test" in own else None)
 
     # In the order of the shares carve() gives them.
     carved = [] if validation else ["validation"] if test else ["validation", "test"]
-    splits = _carved(_open(builder, train, image_format), carved, image_format, seed)
+    opened = _open(builder, train, image_format)
+    splits, positions = _carved(opened, carved, image_format, seed)
+    places: dict[str, tuple[str, np.ndarray | None]] = {
+        part: (train, index) for part, index in positions.items()
+    }
     for part, split in (("validation", validation), ("test", test)):
         if split:
             splits[part] = image_format.split(*_open(builder, split, image_format), part)
+            places[part] = split, None
     for part, loaded in splits.items():
         _check_labels(loaded, part, len(names))
     return (
-        Loaded(splits["train"], splits["validation"], splits.get("test"), names),
+        Loaded(
+            splits["train"],
+            splits["validation"],
+            splits.get("test"),
+            names,
+            read_features(builder, groups, places),
+        ),
         _pinned(builder),
     )
 
@@ -218,23 +233,23 @@ def _open(builder: Any, split: str, image_format: ImageFormat) -> tuple[tf.data.
 
 def _carved(
     opened: tuple[tf.data.Dataset, int], parts: list[str], image_format: ImageFormat, seed: int
-) -> dict[str, Split]:
-    """Divides a stream into train and the other parts, a tenth each."""
+) -> tuple[dict[str, Split], dict[str, np.ndarray]]:
+    """Divides a stream into train and the other parts, a tenth each, and says what is in each."""
     images, size = opened
     shares = [_CARVED_SHARE] * len(parts)
     names = ["train", *parts]
     if image_format.fits_memory(images, size):
         pixels, labels = read(images, size, "train")
-        positions = carve(labels, shares, seed)
+        positions = dict(zip(names, carve(labels, shares, seed), strict=True))
         return {
             name: image_format.array_split(pixels[index], labels[index], name=name)
-            for name, index in zip(names, positions, strict=True)
-        }
-    positions = carve(np.zeros(size), shares, seed)
+            for name, index in positions.items()
+        }, positions
+    positions = dict(zip(names, carve(np.zeros(size), shares, seed), strict=True))
     return {
         name: image_format.split(_at(images, index, size), len(index), name)
-        for name, index in zip(names, positions, strict=True)
-    }
+        for name, index in positions.items()
+    }, positions
 
 
 def _at(images: tf.data.Dataset, index: np.ndarray, size: int) -> tf.data.Dataset:

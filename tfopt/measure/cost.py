@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tfopt.errors import SettingError
+from tfopt.measure.intervals import bootstrap
+from tfopt.report import Ratio
 from tfopt.tflite.interpreter import TFLiteModel
 from tfopt.tflite.tensor_spec import TensorSpec
 
@@ -19,7 +21,8 @@ _FEWEST_RUNS = 20
 # How long a file runs before it is the next one's turn: long against waking up its caches, short
 # against what else the machine does. A fast file takes at least so many turns.
 _TURN_SECONDS = 0.02
-_TURNS = 10
+_TURNS = 25
+_QUANTILES = range(0, 101, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Latency:
         p90_ms: 90th percentile.
         runs: How many runs were timed.
         threads: Threads of the interpreter.
+        quantiles_ms: The 0th, 5th, ... 100th percentile, 21 numbers.
+        turns_ms: The median of each turn, in order; see `ratio`.
     """
 
     median_ms: float
@@ -39,22 +44,66 @@ class Latency:
     p90_ms: float
     runs: int
     threads: int
+    quantiles_ms: tuple[float, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    turns_ms: tuple[float, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     @classmethod
-    def of(cls, nanoseconds: Sequence[int], threads: int) -> Latency:
-        """Sums up single timings."""
-        p10, median, p90 = np.percentile(nanoseconds, [10, 50, 90]) / 1e6
-        return cls(float(median), float(p10), float(p90), len(nanoseconds), threads)
+    def of(cls, turns: Sequence[Sequence[int]], threads: int) -> Latency:
+        """Sums up single timings, in nanoseconds, of each turn."""
+        times = np.concatenate([np.asarray(turn, np.float64) for turn in turns]) / 1e6
+        p10, median, p90 = np.percentile(times, [10, 50, 90])
+        return cls(
+            median_ms=float(median),
+            p10_ms=float(p10),
+            p90_ms=float(p90),
+            runs=len(times),
+            threads=threads,
+            quantiles_ms=tuple(np.percentile(times, _QUANTILES).tolist()),
+            turns_ms=tuple(float(np.median(turn)) / 1e6 for turn in turns),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The latency as JSON values."""
-        return dataclasses.asdict(self)
+        record = dataclasses.asdict(self)
+        del record["turns_ms"]
+        return record
 
     def __str__(self) -> str:
         return (
             f"{self.median_ms:.3g} ms (median; {self.p10_ms:.3g} to {self.p90_ms:.3g} from the "
             f"10th to the 90th percentile) over {self.runs:,} runs on {self.threads} thread(s)"
         )
+
+
+def ratio(latency: Latency, reference: Latency, *, seed: int = 0) -> Ratio:
+    """Returns how many times as long one file takes as another, timed in turns with it.
+
+    Each turn is held against the other file's turn next to it, which the machine disturbed alike:
+    the median of these ratios, with a bootstrap over the turns.
+
+    Args:
+        latency: Of the one, as `benchmark_interleaved` gives it.
+        reference: Of the other, of the same call.
+        seed: Seeds the bootstrap.
+
+    Raises:
+        SettingError: One of them was not timed in turns.
+
+    Example:
+        >>> twice = Latency.of([[200, 202]] * 9, threads=1)
+        >>> ratio(twice, Latency.of([[100, 101]] * 9, threads=1)).value
+        2.0
+    """
+    pairs = min(len(latency.turns_ms), len(reference.turns_ms))
+    if not pairs:
+        raise SettingError(
+            received="a latency without turns",
+            expected="two latencies of one call of benchmark_interleaved",
+            fix="time both files in one call",
+        )
+    ratios = np.asarray(latency.turns_ms[:pairs]) / np.asarray(reference.turns_ms[:pairs])
+    low, high = bootstrap(lambda index: float(np.median(ratios[index])), pairs, seed=seed)
+    return Ratio(float(np.median(ratios)), low, high)
 
 
 def benchmark(
@@ -141,47 +190,79 @@ def benchmark_interleaved(
                 expected=f"at least {least}",
                 fix=f"leave {name} out for the default",
             )
-    watches = [_StopWatch(file, threads, seed) for file in files]
+    watches = [StopWatch(TFLiteModel(file, threads=threads)) for file in files]
+    for watch in watches:
+        generator = np.random.default_rng(seed)
+        watch.model.set_inputs(random_sample(watch.model, generator))
+    timed = take_turns(watches, runs=runs, warmup=warmup, seconds=seconds)
+    return [Latency.of(turns, threads) for turns in timed]
+
+
+def take_turns(
+    watches: Sequence[StopWatch], *, runs: int, warmup: int, seconds: float
+) -> list[list[list[int]]]:
+    """Times files whose inputs are set in turns.
+
+    Args:
+        watches: The files.
+        runs: The most runs to time of each.
+        warmup: The most runs of each before, which are not timed.
+        seconds: The time after which no more than 20 runs are made, of each.
+
+    Returns:
+        For each file, for each of its turns, the nanoseconds of its runs.
+    """
     for watch in watches:
         watch.run(warmup, seconds / 5)
     fewest, turn = min(runs, _FEWEST_RUNS), -(-runs // _TURNS)
     for watch in watches:
-        watch.reset()
+        watch.turns.clear()
     while pending := [watch for watch in watches if not watch.done(runs, fewest, seconds)]:
         for watch in pending:
             # The first run after another file's turn finds the caches cold, and is not timed.
             watch.model.invoke()
-            watch.run(min(turn, runs - len(watch.times)), _TURN_SECONDS)
-    return [Latency.of(watch.times, threads) for watch in watches]
+            watch.run(min(turn, runs - watch.runs), _TURN_SECONDS)
+    return [watch.turns for watch in watches]
 
 
-class _StopWatch:
-    """A file with an input put in, and the times of its runs."""
+class StopWatch:
+    """A file with an input put in, and the times of its runs.
 
-    def __init__(self, tflite: bytes | str | os.PathLike[str], threads: int, seed: int) -> None:
-        self.model = TFLiteModel(tflite, threads=threads)
-        self.times: list[int] = []
-        generator = np.random.default_rng(seed)
-        self.model.set_inputs(tuple(_sample(spec, generator) for spec in self.model.inputs))
+    Args:
+        model: The file in the interpreter.
+    """
+
+    def __init__(self, model: TFLiteModel) -> None:
+        self.model = model
+        self.turns: list[list[int]] = []
+
+    @property
+    def runs(self) -> int:
+        """How many runs were timed."""
+        return sum(map(len, self.turns))
 
     def run(self, most: int, seconds: float) -> None:
-        """Times runs: at most so many, and none is begun after so many seconds but the first."""
+        """Times a turn: at most so many runs, none begun after so many seconds but the first."""
+        times: list[int] = []
         start = time.perf_counter_ns()
         for run in range(most):
             before = time.perf_counter_ns()
             if run and before - start > seconds * 1e9:
                 break
             self.model.invoke()
-            self.times.append(time.perf_counter_ns() - before)
-
-    def reset(self) -> None:
-        """Forgets the runs so far."""
-        self.times.clear()
+            times.append(time.perf_counter_ns() - before)
+        if times:
+            self.turns.append(times)
 
     def done(self, runs: int, fewest: int, seconds: float) -> bool:
         """Whether enough runs were timed, or as many as the time allows."""
-        enough = len(self.times) >= fewest and sum(self.times) > seconds * 1e9
-        return enough or len(self.times) >= runs
+        enough = self.runs >= fewest and sum(map(sum, self.turns)) > seconds * 1e9
+        return enough or self.runs >= runs
+
+
+def random_sample(model: TFLiteModel, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Returns a random sample for the inputs of a file."""
+    return tuple(_sample(spec, generator) for spec in model.inputs)
 
 
 def _sample(spec: TensorSpec, generator: np.random.Generator) -> np.ndarray:

@@ -46,7 +46,12 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
     Returns:
         Matches by the name of the last layer that an op computes.
     """
-    layers = {name: layer for layer, name in _file_names(model)}
+    outer = model.layers
+    layers = {
+        name: layer
+        for name, layer in naming.layers_by_file_name(model).items()
+        if layer in outer and _gives_one_tensor(layer)
+    }
     named = [(op, _mentioned(op, layers)) for op in inspection.ops if op.subgraph == 0]
     claimed = {names[0] for _, names in named if names}
     found: dict[str, Match] = {}
@@ -70,16 +75,10 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
     return found
 
 
-def _file_names(model: Any) -> list[tuple[Any, str]]:
-    """The layers that give a single tensor, each with what the file calls it."""
-    layers = list(dict.fromkeys(model._flatten_layers()))
-    names = naming.file_names(layers)
-    single = [
-        layer
-        for layer in model.layers
-        if type(layer).__name__ != "InputLayer" and hasattr(layer.get_output_at(0), "shape")
-    ]
-    return [(layer, names[id(layer)]) for layer in single]
+def _gives_one_tensor(layer: Any) -> bool:
+    """Whether a layer computes a single tensor."""
+    computes = type(layer).__name__ != "InputLayer"
+    return computes and hasattr(layer.get_output_at(0), "shape")
 
 
 def _mentioned(op: Op, layers: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from tfopt.tflite.interpreter import TFLiteModel
 if TYPE_CHECKING:
     from tfopt.task import Task
 
+_BATCH = 32
 _CLIPPED = 1e-3
 _LITTLE_USED = 0.3
 _UNEVEN = 16.0
@@ -78,7 +79,8 @@ class LayerError:
             return f"channels differ {self.unevenness:.0f} times in range: EqualizeChannels"
         if self.range_use < _LITTLE_USED and self.op not in _FIXED_RANGE:
             return 'outliers take most of the range: calibration="mse" or "percentile"'
-        return f"keep_int16=({self.fused[0]!r},), or quantization-aware training"
+        finer = "keep_float" if self.dtype == "int16" else "keep_int16"
+        return f"{finer}=({self.fused[0]!r},), or quantization-aware training"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +158,21 @@ def compare_layers(
     """
     from tfopt.keras_gate import load_model
 
-    model, content = load_model(model), read_tflite(tflite)
+    return errors_of_layers(read_tflite(tflite), load_model(model), task=task, samples=samples)
+
+
+def errors_of_layers(content: bytes, model: Any, *, task: Task, samples: int) -> LayerComparison:
+    """Compares as `compare_layers` does, a model that is loaded already.
+
+    Args:
+        content: The file.
+        model: A flat tf_keras model.
+        task: Gives representative samples.
+        samples: How many of them to run.
+
+    Raises:
+        DataError, InterpreterError, SettingError: As for `compare_layers`.
+    """
     found = tensors_by_layer(inspect(content), model)
     if not found:
         raise SettingError(
@@ -184,10 +200,15 @@ def compare_layers(
 
 
 def _keras_outputs(model: Any, layers: list[str], inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """What layers of the float model give, in one run."""
+    """What layers of the float model give, without the cost of compiling a function for it."""
     tensors = [model.get_layer(name).get_output_at(0) for name in layers]
-    outputs = type(model)(model.inputs, tensors).predict(inputs, verbose=0)
-    return outputs if isinstance(outputs, list) else [outputs]
+    cut = type(model)(model.inputs, tensors)
+    parts = []
+    for start in range(0, len(inputs[0]), _BATCH):
+        outputs = cut([array[start : start + _BATCH] for array in inputs], training=False)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        parts.append([output.numpy() for output in outputs])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _file_tensors(content: bytes, tensors: list[Tensor], inputs: Any) -> list[np.ndarray]:

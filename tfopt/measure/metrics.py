@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 import numpy as np
 
 from tfopt.errors import DataError, SettingError, nearest
+from tfopt.measure import keras_metrics
 
 Rows = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -38,8 +40,8 @@ def find(name: str) -> Metric:
     Args:
         name: `"accuracy"` (of classes, chosen as Keras does: one output is compared with the
             threshold, labels as wide as the outputs are one-hot, others are class numbers),
-            `"binary_accuracy"`, `"top_5_accuracy"`, `"mean_iou"`, `"auc"` (area under the ROC
-            curve), `"mae"`, `"mse"`, `"rmse"`, or an alias.
+            `"binary_accuracy"`, `"top_5_accuracy"` (or any other number), `"mean_iou"`, `"auc"`
+            (area under the ROC curve), `"mae"`, `"mse"`, `"rmse"`, or an alias.
 
     Raises:
         SettingError: There is none.
@@ -54,11 +56,14 @@ def find(name: str) -> Metric:
     """
     try:
         return _METRICS[_ALIASES.get(name, name)]
-    except KeyError:
+    except (KeyError, TypeError):
+        top = re.fullmatch(r"top_([1-9]\d*)_accuracy", str(name))
+        if top is not None:
+            return Metric(name, _top(int(top[1])), _mean)
         raise SettingError(
             received=f"metric={name!r}",
-            expected=nearest(str(name), [*_METRICS, *_ALIASES]),
-            fix="use one of them, or a function of (labels, outputs) to a number",
+            expected=nearest(str(name), [*_METRICS, *_ALIASES, *keras_metrics.NAMES]),
+            fix="use one of them, a Keras metric, or a function of (labels, outputs) to a number",
         ) from None
 
 
@@ -93,6 +98,34 @@ def class_numbers(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
             fix="use the data the model was trained for, or a model with an output for each class",
         )
     return numbers.astype(np.int64)
+
+
+def sample_classes(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
+    """Returns the right class of each sample; None if samples have no single one.
+
+    Args:
+        labels: The labels of one output, (samples, ...).
+        outputs: What a model gives there, (samples, ...).
+
+    Returns:
+        Integers, (samples,).
+
+    Example:
+        >>> sample_classes(np.array([[0, 1], [1, 0]]), np.zeros((2, 2)))
+        array([1, 0])
+        >>> sample_classes(np.array([[1, 1], [0, 1]]), np.zeros((2, 2))) is None  # two at once
+        True
+    """
+    outputs = _with_classes(outputs)
+    if outputs.ndim != 2:
+        return None
+    wide = labels.shape == outputs.shape and outputs.shape[1] > 1
+    if wide and not ((labels >= 0).all() and np.allclose(labels.sum(axis=1), 1, atol=1e-3)):
+        return None
+    try:
+        return _labels(labels, outputs)
+    except DataError:
+        return None
 
 
 def decide(outputs: np.ndarray, threshold: float) -> np.ndarray:
@@ -152,17 +185,21 @@ def _binary_accuracy(labels: np.ndarray, outputs: np.ndarray, threshold: float) 
     return _per_sample(_paired(labels, outputs) == (outputs > threshold))
 
 
-def _top_5(labels: np.ndarray, outputs: np.ndarray, _: float) -> np.ndarray:
-    """Whether fewer than five classes come before the right one.
+def _top(count: int) -> Rows:
+    """Whether fewer than so many classes come before the right one.
 
     Of equal outputs the first comes first, as in argmax: were all of them counted in, as Keras
     does, an 8-bit net's many equal zeros would pass for hits.
     """
-    right = class_numbers(labels, outputs)[..., np.newaxis]
-    score = np.take_along_axis(outputs, right, axis=-1)
-    position = np.arange(outputs.shape[-1])
-    before = (outputs > score) | ((outputs == score) & (position < right))
-    return _per_sample(before.sum(axis=-1) < 5)
+
+    def rows(labels: np.ndarray, outputs: np.ndarray, _: float) -> np.ndarray:
+        right = class_numbers(labels, outputs)[..., np.newaxis]
+        score = np.take_along_axis(outputs, right, axis=-1)
+        position = np.arange(outputs.shape[-1])
+        before = (outputs > score) | ((outputs == score) & (position < right))
+        return _per_sample(before.sum(axis=-1) < count)
+
+    return rows
 
 
 def _difference(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -257,7 +294,7 @@ _METRICS = {
     for metric in (
         Metric("accuracy", _accuracy, _mean),
         Metric("binary_accuracy", _binary_accuracy, _mean),
-        Metric("top_5_accuracy", _top_5, _mean),
+        Metric("top_5_accuracy", _top(5), _mean),
         Metric("mean_iou", _overlaps, _mean_iou),
         Metric("auc", _scores, _auc),
         Metric("mae", _absolute, _mean, higher_is_better=False, of_classes=False),
@@ -275,4 +312,8 @@ _ALIASES = {
     "mean_squared_error": "mse",
     "root_mean_squared_error": "rmse",
     "AUC": "auc",
+    "MeanIoU": "mean_iou",
+    "MeanAbsoluteError": "mae",
+    "MeanSquaredError": "mse",
+    "RootMeanSquaredError": "rmse",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,13 +46,75 @@ def difference(quality: Quality, reference: Quality, *, seed: int = 0) -> Differ
             expected="two of one metric, measured on the same samples",
             fix="evaluate both models with the same task and split",
         )
+    return difference_on(np.arange(quality.samples), quality, reference, seed=seed)
+
+
+def difference_on(
+    positions: np.ndarray, quality: Quality, reference: Quality, *, seed: int = 0
+) -> Difference:
+    """Compares two models on some of their samples, as `difference` does on all.
+
+    Args:
+        positions: Which samples.
+        quality: Of one model.
+        reference: Of the other, with the same task and split.
+        seed: Seeds the bootstrap where samples are not right or wrong.
+    """
     if quality.right is not None and reference.right is not None:
-        return _of_shares(quality.right, reference.right)
+        return _of_shares(quality.right[positions], reference.right[positions])
     one, other = quality.statistic, reference.statistic
-    low, high = bootstrap(
-        lambda index: one(index) - other(index), quality.samples, seed=seed, resamples=200
-    )
-    return Difference(quality.value - reference.value, low, high)
+    assert one is not None and other is not None  # `evaluate` knows them
+
+    def apart(index: np.ndarray | slice) -> float:
+        return one(positions[index]) - other(positions[index])
+
+    low, high = bootstrap(apart, len(positions), seed=seed, resamples=200)
+    return Difference(apart(slice(None)), low, high)
+
+
+def p_value(found: Difference) -> float:
+    """Returns how likely chance alone makes a difference as large.
+
+    Of McNemar's test where there is one; else as if the bootstrap's distribution were normal.
+
+    Args:
+        found: The difference.
+
+    Example:
+        >>> round(p_value(Difference(0.02, -0.01, 0.05)), 2)
+        0.19
+    """
+    if found.p_value is not None:
+        return found.p_value
+    spread = (found.high - found.low) / (2 * _Z)
+    if not spread > 0:
+        return float(found.value == 0)
+    return math.erfc(abs(found.value) / spread / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values corrected for how many there are: the chance of one false alarm among all.
+
+    Args:
+        p_values: Of single tests, which may depend on each other.
+
+    Returns:
+        The corrected ones, in the same order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    References:
+        S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+        Statistics 6 (1979), pages 65-70.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    raised = np.maximum.accumulate(factors * np.asarray(p_values)[order])
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1.0, raised)
+    return [float(value) for value in corrected]
 
 
 def drop(quality: Quality, baseline: Quality, *, seed: int = 0) -> Difference:
@@ -66,9 +129,7 @@ def drop(quality: Quality, baseline: Quality, *, seed: int = 0) -> Difference:
         SettingError: They were measured with other metrics or on other samples.
     """
     found = difference(quality, baseline, seed=seed)
-    if not quality.higher_is_better:
-        return found
-    return Difference(-found.value, -found.high, -found.low, found.p_value)
+    return found.turned() if quality.higher_is_better else found
 
 
 def _of_shares(right: np.ndarray, reference: np.ndarray) -> Difference:

@@ -28,30 +28,56 @@ _TASK_BYTES = 2**24
 _SCORED_BYTES = 2**17
 
 
-def predictions(source: Any, task: Task, samples: Split) -> Iterator[Labeled]:
-    """Yields labels and outputs, one array for each output of the model, in batches and in order.
+def opened(source: Any, task: Task) -> Any:
+    """Returns a file as a `TFLiteModel` and anything else as a tf_keras model, ready to be run.
 
     Args:
         source: A `.tflite` (bytes, path or `TFLiteModel`), or anything `tfopt.load_model` takes.
         task: Checks that a Keras model fits the data.
-        samples: The split to run.
 
     Raises:
-        DataError: The samples do not fit the model.
+        DataError: The model does not fit the data.
         InterpreterError: The file cannot be run.
         ModelError: The model cannot be loaded.
     """
     is_file = isinstance(source, (str, os.PathLike)) and Path(source).suffix == ".tflite"
     if is_file or isinstance(source, (bytes, bytearray, memoryview)):
-        source = TFLiteModel(source)
+        return TFLiteModel(source)
     if isinstance(source, TFLiteModel):
-        return _tflite_predictions(source, samples)
-    return _keras_predictions(source, task, samples)
+        return source
+    from tfopt.keras_gate import load_model
+
+    model = load_model(source)
+    task.check_training(model)  # warns of logits, too: they would be held against 0.5
+    return model
+
+
+def output_names(model: Any) -> list[str]:
+    """Returns the names of the outputs of an opened model, in order."""
+    if isinstance(model, TFLiteModel):
+        return [spec.name for spec in model.outputs]
+    return list(model.output_names)
+
+
+def predictions(model: Any, samples: Split) -> Iterator[Labeled]:
+    """Yields labels and outputs, one array for each output of the model, in batches and in order.
+
+    Args:
+        model: What `opened` gave.
+        samples: The split to run.
+
+    Raises:
+        DataError: The samples do not fit the model.
+        InterpreterError: The file cannot be run.
+    """
+    if isinstance(model, TFLiteModel):
+        return _tflite_predictions(model, samples)
+    return _keras_predictions(model, samples)
 
 
 def _tflite_predictions(model: TFLiteModel, samples: Split) -> Iterator[Labeled]:
     """In the interpreter, on all cores."""
-    names = [spec.name for spec in model.outputs]
+    names = output_names(model)
     quantized = {spec.dtype for spec in model.inputs if spec.scale is not None}
     size = _task_size(samples.size, model, available_cores())
     labels: collections.deque[Arrays] = collections.deque()
@@ -90,18 +116,14 @@ def _real(x: Arrays, quantized: set[str]) -> Arrays:
     return tuple(map(real, x)) if isinstance(x, tuple) else real(x)
 
 
-def _keras_predictions(source: Any, task: Task, samples: Split) -> Iterator[Labeled]:
+def _keras_predictions(model: Any, samples: Split) -> Iterator[Labeled]:
     """In Keras, in batches."""
-    from tfopt.keras_gate import load_model
-
-    model = load_model(source)
-    task.check_training(model)  # warns of logits, too: they would be held against 0.5
     for x, y in _watched(samples.batches(_KERAS_BATCH), samples, _KERAS_BATCH):
         outputs = model.predict_on_batch(list(x) if isinstance(x, tuple) else x)
         if isinstance(outputs, dict):
             outputs = [outputs[name] for name in sorted(outputs)]  # the order of model.outputs
         outputs = outputs if isinstance(outputs, list) else [outputs]
-        yield _matched(y, model.output_names), outputs
+        yield _matched(y, output_names(model)), outputs
 
 
 def gathered(batches: Iterator[Labeled]) -> Iterator[Labeled]:

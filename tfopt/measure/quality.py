@@ -11,9 +11,19 @@ import numpy as np
 
 from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
-from tfopt.measure.metrics import decide, find
-from tfopt.measure.predictions import gathered, predictions
-from tfopt.measure.scores import FunctionScore, Kind, RowScore, Statistic, check_classes
+from tfopt.measure.losses import each, of_numbers
+from tfopt.measure.metrics import decide, sample_classes
+from tfopt.measure.predictions import gathered, opened, output_names, predictions
+from tfopt.measure.scores import (
+    AnyScore,
+    Kind,
+    PerOutput,
+    Statistic,
+    check_classes,
+    check_metric,
+    score_of,
+)
+from tfopt.report import OutputScore
 from tfopt.task.base import check_task
 
 if TYPE_CHECKING:
@@ -41,6 +51,11 @@ class Quality:
             only where all of them would not fit 256 MB (the same ones for every model).
         statistic: The metric of a choice of the samples, by their positions; see `difference`.
         right: Whether each sample is right, (samples,), where the metric is the share of those.
+        parts: The metric of each output, where the task names one for each: the figures above are
+            of the first it names.
+        classes: The right class of each sample, (samples,); None if they have none, or the metric
+            is over several outputs.
+        output_names: The names of `outputs`, in order.
     """
 
     metric: str
@@ -54,20 +69,30 @@ class Quality:
     outputs: tuple[np.ndarray, ...] = dataclasses.field(default=(), repr=False, compare=False)
     statistic: Statistic | None = dataclasses.field(default=None, repr=False, compare=False)
     right: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    parts: tuple[OutputScore, ...] = ()
+    classes: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    output_names: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The quality as JSON values, without what is known of single samples."""
-        return {
+        record = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.compare
         }
+        return record | {"parts": [dataclasses.asdict(part) for part in self.parts]}
 
     def __str__(self) -> str:
-        return (
+        told = (
             f"{self.metric} {self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}) "
             f"on {self.samples:,} {self.split} samples"
         )
+        others = [
+            f"{part.output} {part.metric} {part.score.value:.4f} "
+            f"(95 % interval {part.score.low:.4f} to {part.score.high:.4f})"
+            for part in self.parts[1:]
+        ]
+        return "\n".join([told, *others])
 
 
 def evaluate(
@@ -84,13 +109,15 @@ def evaluate(
     Args:
         tflite_or_model: A `.tflite` as bytes, path or `TFLiteModel` (to choose its kernels), or
             anything `tfopt.load_model` takes.
-        task: The data and the metric. A metric that is a function gets the labels and outputs of
-            all samples, (samples, ...), as lists of arrays if the model has several outputs.
+        task: The data and the metric: a name, a metric object of Keras, or a function, which gets
+            the labels and outputs of all samples, (samples, ...), as lists of arrays if the model
+            has several outputs. A dict or tuple of these measures each output by its own.
         split: `"train"`, `"validation"` or `"test"`; None is test if the task has one, else
             validation.
 
     Returns:
-        The metric (the mean over the outputs if there are several) and its interval.
+        The metric and its interval: of several outputs the mean, or the first one the task names a
+        metric for, and those of all in `parts`.
 
     Raises:
         DataError: The samples or labels do not fit the model.
@@ -111,21 +138,20 @@ def evaluate(
     """
     if not hasattr(task, "metric"):
         check_task(task)
-    score = (
-        FunctionScore(task.metric)
-        if callable(task.metric)
-        else RowScore(find(task.metric), task.loss)
-    )
+    check_metric(task.metric)
     chosen = split or ("validation" if task.test is None else "test")
     samples = _samples(task, chosen)
-    if score.kind == "classes":
-        check_classes(samples, task.loss, score.name)
-    kept = _Kept(samples.size)
+    model = opened(tflite_or_model, task)
+    names = output_names(model)
+    score = score_of(task.metric, task.loss, names)
+    check_classes(score, samples, task.loss, names)
+    kept, classes = _Kept(samples.size), _Classes(score, task.loss, names)
     count = 0
-    for labels, outputs in gathered(predictions(tflite_or_model, task, samples)):
+    for labels, outputs in gathered(predictions(model, samples)):
         _check_numbers(outputs, count)
         score.add(labels, outputs)
         kept.add(outputs)
+        classes.add(labels, outputs)
         count += len(outputs[0])
     scored = score.result(count, task.seed)
     return Quality(
@@ -140,6 +166,9 @@ def evaluate(
         outputs=kept.arrays(),
         statistic=scored.statistic,
         right=scored.right,
+        parts=scored.parts,
+        classes=classes.array(),
+        output_names=tuple(names),
     )
 
 
@@ -226,6 +255,31 @@ def _samples(task: Task, name: str) -> Split:
             fix="leave it out for test, or validation if the task has no test split",
         )
     return samples
+
+
+class _Classes:
+    """The right classes of the samples, of the output that the metric is about.
+
+    Args:
+        score: What measures the metric.
+        loss: The task's loss.
+        names: The names of the outputs.
+    """
+
+    def __init__(self, score: AnyScore, loss: Any, names: Sequence[str]) -> None:
+        self._output = score.first if isinstance(score, PerOutput) else 0
+        single = isinstance(score, PerOutput) or len(names) == 1
+        numbers = score.kind == "values" or of_numbers(each(loss, names)[self._output])
+        self._parts: list[np.ndarray] | None = [] if single and not numbers else None
+
+    def add(self, labels: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        if self._parts is None:
+            return
+        found = sample_classes(labels[self._output], outputs[self._output])
+        self._parts = None if found is None else [*self._parts, found]
+
+    def array(self) -> np.ndarray | None:
+        return None if self._parts is None else np.concatenate(self._parts)
 
 
 class _Kept:

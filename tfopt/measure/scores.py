@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from tfopt.data import ArraySplit, Split, leaves
-from tfopt.errors import DataError, SettingError
+from tfopt.data import ArraySplit, Split, columns, leaves
+from tfopt.errors import DataError, SettingError, nearest
+from tfopt.measure import keras_metrics
 from tfopt.measure.intervals import bootstrap, wilson
-from tfopt.measure.metrics import Metric
-from tfopt.task.fit import loss_name
+from tfopt.measure.losses import each, of_logits, refuse_numbers
+from tfopt.measure.metrics import Metric, find
+from tfopt.report import OutputScore, Score
 
 Kind = Literal["classes", "values"]
 Statistic = Callable[["np.ndarray | slice"], float]
 """The metric of any choice of samples, by their positions."""
-
-_OF_NUMBERS = {
-    "huber",
-    "huber_loss",
-    "log_cosh",
-    "logcosh",
-    "mae",
-    "mape",
-    "mean_absolute_error",
-    "mean_absolute_percentage_error",
-    "mean_squared_error",
-    "mean_squared_logarithmic_error",
-    "mse",
-    "msle",
-    "poisson",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +31,7 @@ class Scored:
         high: Upper end of it.
         statistic: The metric of a choice of the samples.
         right: Whether each sample is right, (samples,), where the metric is the share of those.
+        parts: The metric of each output, where each has its own.
     """
 
     value: float
@@ -52,6 +39,54 @@ class Scored:
     high: float
     statistic: Statistic
     right: np.ndarray | None = None
+    parts: tuple[OutputScore, ...] = ()
+
+
+def score_of(metric: Any, loss: Any, outputs: Sequence[str] = ("",)) -> AnyScore:
+    """Returns what measures a task's metric.
+
+    Args:
+        metric: A name, a metric object of Keras, a function of (labels, outputs), or several of
+            these: a dict by the names of outputs, or a tuple in their order.
+        loss: The task's loss, which tells whether single outputs are logits.
+        outputs: The names of the model's outputs, in order.
+
+    Raises:
+        SettingError: The metric is unknown, or named for an output that is not there.
+
+    Example:
+        >>> score_of("accuracy", "mse").name, score_of(max, "mse").name
+        ('accuracy', 'max')
+    """
+    if isinstance(metric, (Mapping, tuple, list)):
+        return PerOutput(_by_output(metric, outputs), loss, outputs)
+    keras_metrics.refuse_class(metric)
+    if isinstance(metric, str) and (name := keras_metrics.class_name(metric)) is not None:
+        metric = keras_metrics.by_name(name)
+    if keras_metrics.is_metric(metric):
+        return FunctionScore(keras_metrics.as_function(metric))
+    if callable(metric):
+        return FunctionScore(metric)
+    return RowScore(find(metric), loss)
+
+
+def check_metric(metric: Any) -> None:
+    """Refuses a metric that is none, before anything is run.
+
+    Raises:
+        SettingError: It is none.
+
+    Example:
+        >>> check_metric("accuracy")
+    """
+    if isinstance(metric, (Mapping, tuple, list)):
+        for one in metric.values() if isinstance(metric, Mapping) else metric:
+            check_metric(one)
+        return
+    keras_metrics.refuse_class(metric)
+    known = isinstance(metric, str) and keras_metrics.class_name(metric) is not None
+    if not known and not keras_metrics.is_metric(metric) and not callable(metric):
+        find(metric)
 
 
 class RowScore:
@@ -101,14 +136,15 @@ class FunctionScore:
     """A metric that is a function of all labels and all outputs.
 
     Args:
-        function: Gets arrays, or lists of them if the model has several outputs.
+        function: Gets arrays, or lists of them if the model has several outputs. Of more than one
+            number it returns, such as one a sample or a class, the mean counts.
     """
 
-    higher_is_better = True
     kind: Kind | None = None
 
-    def __init__(self, function: Callable[..., float]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.name = getattr(function, "__name__", type(function).__name__)
+        self.higher_is_better = keras_metrics.higher_is_better(function)
         self._function = function
         self._labels: list[list[np.ndarray]] = []
         self._outputs: list[list[np.ndarray]] = []
@@ -134,7 +170,7 @@ class FunctionScore:
         def value(index: np.ndarray | slice) -> float:
             chosen = [[array[index] for array in side] for side in sides]
             y_true, y_pred = (side[0] if len(sides[1]) == 1 else side for side in chosen)
-            return float(self._function(y_true, y_pred))
+            return float(np.mean(np.asarray(self._function(y_true, y_pred))))
 
         try:
             whole = value(slice(None))
@@ -148,40 +184,105 @@ class FunctionScore:
         return Scored(whole, *interval, value)
 
 
-def check_classes(samples: Split, loss: Any, metric: str) -> None:
+class PerOutput:
+    """A metric for each output; the first one named is what budgets judge.
+
+    Args:
+        metrics: The metrics by the outputs' names.
+        loss: The task's loss.
+        outputs: The names of the model's outputs, in order.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], loss: Any, outputs: Sequence[str]) -> None:
+        losses = each(loss, outputs)
+        self._parts = {
+            outputs.index(name): score_of(metric, losses[outputs.index(name)])
+            for name, metric in metrics.items()
+        }
+        self._names = list(outputs)
+        first = next(iter(self._parts.values()))
+        self.kind: Kind | None = first.kind
+        self.higher_is_better: bool = first.higher_is_better
+        self.name: str = f"{next(iter(metrics))} {first.name}"
+
+    def add(self, labels: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        """Takes in a batch, an array for each output of the model."""
+        for index, part in self._parts.items():
+            part.add([labels[index]], [outputs[index]])
+
+    def result(self, samples: int, seed: int) -> Scored:
+        """Returns the value and the interval of the first, and those of all.
+
+        Raises:
+            DataError: A metric has no value on its labels.
+        """
+        scored = {index: part.result(samples, seed) for index, part in self._parts.items()}
+        parts = tuple(
+            OutputScore(
+                self._names[index],
+                self._parts[index].name,
+                Score(one.value, one.low, one.high, samples),
+            )
+            for index, one in scored.items()
+        )
+        return dataclasses.replace(next(iter(scored.values())), parts=parts)
+
+    def check_classes(self, labels: Sequence[np.ndarray], loss: Any) -> None:
+        """Refuses metrics of classes for labels that are none; see `check_classes`."""
+        for index, part in self._parts.items():
+            if part.kind == "classes":
+                refuse_numbers(labels[index], each(loss, self._names)[index], part.name)
+
+    @property
+    def first(self) -> int:
+        """The number of the output that budgets judge."""
+        return next(iter(self._parts))
+
+
+AnyScore = RowScore | FunctionScore | PerOutput
+
+
+def check_classes(score: AnyScore, samples: Split, loss: Any, outputs: Sequence[str]) -> None:
     """Refuses a metric of classes where loss and labels are of numbers, as in a regression.
 
     Args:
+        score: What measures the metric.
         samples: What is to be measured. Of a stream, the first ones are looked at.
         loss: The task's loss. One of numbers can teach classes too: 0 and 1, or shares of 1.
-        metric: The name of the metric.
+        outputs: The names of the model's outputs, in order.
 
     Raises:
         SettingError: They are.
     """
-    labels = samples.y if isinstance(samples, ArraySplit) else samples.first()[1]
-    for name, array in leaves(labels):
-        kind = loss_name(loss.get(name) if isinstance(loss, dict) else loss)
-        if kind in _OF_NUMBERS and not _are_classes(array):
+    given = samples.y if isinstance(samples, ArraySplit) else samples.first()[1]
+    if isinstance(score, PerOutput):
+        score.check_classes(columns(given, outputs), loss)
+    elif score.kind == "classes":
+        for name, array in leaves(given):
+            own = loss.get(name) if isinstance(loss, dict) else loss
+            refuse_numbers(array, own, score.name)
+
+
+def _by_output(metric: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
+    """The metrics by the outputs' names."""
+    if not metric or (not isinstance(metric, Mapping) and len(metric) != len(outputs)):
+        raise SettingError(
+            received=f"{len(metric)} metric(s) for a model of {len(outputs)} output(s)",
+            expected="one for each, in the order of the outputs",
+            fix="pass a dict by the outputs' names to measure only some",
+        )
+    if not isinstance(metric, Mapping):
+        return dict(zip(outputs, metric, strict=True))
+    for name in metric:
+        if name not in outputs:
             raise SettingError(
-                received=f"metric={metric!r} with the loss {kind} and labels from {array.min():g} "
-                f"to {array.max():g}",
-                expected="a metric of numbers, since these labels are no classes",
-                fix='pass metric="mae", "mse" or "rmse", or a function of (labels, outputs)',
+                received=f"a metric for the output {name!r}",
+                expected=nearest(str(name), outputs),
+                fix="name the outputs as the model does",
             )
-
-
-def _are_classes(labels: np.ndarray) -> bool:
-    """Whether labels can be class numbers, 0 and 1, or shares of a whole."""
-    if labels.dtype.kind in "iub":
-        return True
-    shares = labels.ndim > 1 and labels.shape[-1] > 1 and labels.min() >= 0
-    whole = shares and np.allclose(labels.sum(axis=-1), 1, atol=1e-3)
-    return bool(whole or np.isin(labels, (0, 1)).all())
+    return metric
 
 
 def _threshold(loss: Any) -> float:
     """Where a single output turns into yes: a logit's 0 or a probability's 0.5."""
-    parts = list(loss.values()) if isinstance(loss, dict) else loss
-    parts = parts if isinstance(parts, (list, tuple)) else [parts]
-    return 0.0 if any(getattr(part, "from_logits", False) for part in parts) else 0.5
+    return 0.0 if of_logits(loss) else 0.5

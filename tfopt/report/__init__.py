@@ -1,10 +1,13 @@
 """What every step did to the model: records first, then the views of them."""
 
+from tfopt.report.figures import Group, LayerFigures, Mistake, Mistakes, OpTime, Profile
 from tfopt.report.records import (
     Budget,
     Change,
     Difference,
     LayerSensitivity,
+    OutputScore,
+    Ratio,
     Score,
     Step,
     Trial,
@@ -15,7 +18,15 @@ __all__ = [
     "Budget",
     "Change",
     "Difference",
+    "Group",
+    "LayerFigures",
     "LayerSensitivity",
+    "Mistake",
+    "Mistakes",
+    "OpTime",
+    "OutputScore",
+    "Profile",
+    "Ratio",
     "Report",
     "Score",
     "Step",

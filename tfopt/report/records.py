@@ -47,9 +47,46 @@ class Difference:
             return self.p_value >= 0.05
         return self.low <= 0 <= self.high
 
+    def turned(self) -> Difference:
+        """Returns the difference the other way round."""
+        return Difference(-self.value, -self.high, -self.low, self.p_value)
+
     def __str__(self) -> str:
         noise = ", within the noise" if self.within_noise else ""
         return f"{self.value:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f}{noise})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """One latency over another, measured in turns.
+
+    Args:
+        value: The ratio; below 1 is faster.
+        low: Lower end of its 95 % confidence interval.
+        high: Upper end of it.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"x{self.value:.2f} (95 % interval {self.low:.2f} to {self.high:.2f})"
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputScore:
+    """The metric of one output of a model that has several.
+
+    Args:
+        output: The output's name.
+        metric: The metric's name.
+        score: Its value.
+    """
+
+    output: str
+    metric: str
+    score: Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +114,12 @@ class Step:
         skipped: The layers it left alone, each with its reason.
         warnings: What else the reader has to know.
         difference: The validation metric minus the baseline's, sample by sample.
+        kl: Mean Kullback-Leibler divergence of the outputs from the baseline's on the validation
+            samples, in nats; None where they are no probabilities.
+        latency_ratio: The latency over the baseline's, measured in turns; None for the baseline.
+        latencies_ms: The 0th, 5th, ... 100th percentile of the latency, 21 numbers, to draw.
+        arena_bytes: Memory that the activations take at once, at least.
+        outputs: The validation metric of each output, where the task names one for each.
     """
 
     name: str
@@ -99,6 +142,11 @@ class Step:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     difference: Difference | None = None
+    kl: float | None = None
+    latency_ratio: Ratio | None = None
+    latencies_ms: tuple[float, ...] = ()
+    arena_bytes: int | None = None
+    outputs: tuple[OutputScore, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +179,7 @@ class Change:
         metric: Difference of the validation metric, in its units.
         bytes: Ratio of the file sizes (0.25: a quarter of the bytes).
         deflated_bytes: Ratio of the compressed sizes.
-        latency: Ratio of the median latencies, measured in turns in one run.
+        latency: Ratio of the latencies, measured in turns in one run.
     """
 
     metric: float
@@ -146,8 +194,15 @@ class Change:
             metric=step.validation.value - reference.validation.value,
             bytes=step.bytes / reference.bytes,
             deflated_bytes=step.deflated_bytes / reference.deflated_bytes,
-            latency=step.latency_ms / reference.latency_ms,
+            latency=_latency_ratio(step, reference),
         )
+
+
+def _latency_ratio(step: Step, reference: Step) -> float:
+    """The ratio of the turns, which is surer than that of the medians, where it is known."""
+    if step.latency_ratio is None:
+        return step.latency_ms / reference.latency_ms
+    return step.latency_ratio.value / (reference.latency_ratio or Ratio(1, 1, 1)).value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +239,8 @@ class LayerSensitivity:
         gain: How much smaller that is than without.
         cost: What keeping it costs, as a share of the file's MACs (or bytes, for 4-bit weights).
         kept: The numerics it was kept in, in the end; empty if it was not.
+        reason: Why no file can be made with that layer in finer numbers, so that nothing is gained;
+            empty if one can.
     """
 
     layer: str
@@ -191,3 +248,4 @@ class LayerSensitivity:
     gain: float
     cost: float
     kept: str = ""
+    reason: str = ""

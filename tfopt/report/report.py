@@ -7,8 +7,9 @@ import itertools
 from typing import Any
 
 from tfopt.report import views
-from tfopt.report.records import Budget, Change, Difference, LayerSensitivity, Score, Step, Trial
-from tfopt.technique import Skipped
+from tfopt.report.figures import Group, LayerFigures, Mistakes, Profile
+from tfopt.report.reading import read
+from tfopt.report.records import Budget, Change, Difference, LayerSensitivity, Step, Trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,13 @@ class Report:
         environment: Versions and machine the figures were taken with.
         trials: What was tried after training to make the last file better.
         sensitivity: What more bits in each layer would bring, where that was measured.
+        split: The samples that budgets, difference, groups and mistakes are measured on: test, or
+            validation if the task has no test split.
+        difference: The last row's metric minus the baseline's there, sample by sample.
+        groups: The metric there by class and by group, baseline against last row.
+        mistakes: What only the last row gets wrong there.
+        profile: Where the last row's time goes.
+        layers: What the Keras layers are in the last row.
     """
 
     metric: str
@@ -32,6 +40,12 @@ class Report:
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
+    split: str = ""
+    difference: Difference | None = None
+    groups: tuple[Group, ...] = ()
+    mistakes: Mistakes | None = None
+    profile: Profile | None = None
+    layers: tuple[LayerFigures, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -57,6 +71,16 @@ class Report:
             for before, step in itertools.pairwise(self.steps)
         )
 
+    @property
+    def largest_drop(self) -> Group | None:
+        """The class or group that lost most; None if none lost anything or none has figures."""
+        drops = {
+            group: group.drop(higher_is_better=self.higher_is_better) or 0.0
+            for group in self.groups
+        }
+        worst = max(drops, key=lambda group: drops[group], default=None)
+        return worst if worst is not None and drops[worst] > 0 else None
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values; `Report.from_dict` reads it back."""
         record = dataclasses.asdict(self)
@@ -71,19 +95,8 @@ class Report:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Report:
-        """Reads what `to_dict` wrote."""
-        return cls(
-            metric=record["metric"],
-            higher_is_better=record["higher_is_better"],
-            steps=tuple(_step(row) for row in record["steps"]),
-            budgets=tuple(
-                Budget(row["name"], row["limit"], row["spent"], row["measured"])
-                for row in record["budgets"]
-            ),
-            environment=record["environment"],
-            trials=tuple(_trial(row) for row in record.get("trials", ())),
-            sensitivity=tuple(LayerSensitivity(**row) for row in record.get("sensitivity", ())),
-        )
+        """Reads what `to_dict` wrote, if an earlier version's too."""
+        return read(cls, record)
 
     def to_markdown(self) -> str:
         """The report as a Markdown document."""
@@ -95,24 +108,3 @@ class Report:
 
     def __str__(self) -> str:
         return self.to_table()
-
-
-def _step(row: dict[str, Any]) -> Step:
-    """Reads a row that `to_dict` wrote, if an earlier version's too."""
-    fields = {field.name: row.get(field.name) for field in dataclasses.fields(Step)}
-    return Step(
-        **fields
-        | {
-            "validation": Score(**row["validation"]),
-            "test": Score(**row["test"]) if row["test"] else None,
-            "touched": tuple(row["touched"]),
-            "skipped": tuple(Skipped(**skip) for skip in row["skipped"]),
-            "warnings": tuple(row["warnings"]),
-            "difference": Difference(**row["difference"]) if row.get("difference") else None,
-        }
-    )
-
-
-def _trial(row: dict[str, Any]) -> Trial:
-    """Reads a trial that `to_dict` wrote."""
-    return Trial(**row | {"validation": Score(**row["validation"]) if row["validation"] else None})
