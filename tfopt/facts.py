@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator
 
@@ -194,8 +195,9 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
     Returns:
         A sentence for each kernel that had at least 10 % zeros and lost more than 1 % of its
         weights to other values, or whose weights shared few values and no longer do (one more
-        value, such as a new zero, is no loss). Empty if nothing was lost. Kernels that are only in
-        one of the models, or have another shape there, are not compared.
+        value, such as a new zero, is no loss), or that has more weights than before, as one that
+        was cut or factorized may not. Empty if nothing was lost. Kernels that are only in one of
+        the models are not compared, and of smaller ones only their number of weights.
 
     Example:
         >>> def model(sparsity):
@@ -208,9 +210,12 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
     lost = []
     for old in before.kernels:
         new = now.get((old.layer, old.kernel))
-        if new is None or new.shape != old.shape:
-            continue
         where = f"{old.layer} ({old.kernel})"
+        if new is None or new.shape != old.shape:
+            sizes = [math.prod(kernel.shape) for kernel in (old, new) if kernel is not None]
+            if len(sizes) == 2 and sizes[1] > sizes[0]:
+                lost.append(f"{where} had {sizes[0]:,} weights and now has {sizes[1]:,}")
+            continue
         if old.sparsity >= _SPARSE_FROM and new.sparsity < old.sparsity - _SPARSITY_TOLERANCE:
             lost.append(
                 f"the sparsity of {where} fell from {old.sparsity:.3f} to {new.sparsity:.3f}"
@@ -223,6 +228,16 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
                 f"{new.channel_unique:,}"
             )
     return lost
+
+
+def weights_checksum(model: tf_keras.Model) -> str:
+    """SHA-256 over the weights of a model, in order."""
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        value = variable.numpy()
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
 
 
 def _kernel_facts(layer: str, key: str, value: np.ndarray) -> KernelFacts:

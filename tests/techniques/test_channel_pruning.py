@@ -27,7 +27,7 @@ def cost(model):
     "settings",
     [
         {"macs": 0.5, "importance": "taylor"},
-        {"parameters": 0.5, "importance": "bn_scale", "spread": "uniform"},
+        {"parameters": 0.5, "importance": "bn_scale", "allocation": "uniform"},
         {"channels": 0.5, "importance": "activation", "iterations": 2, "teacher": "baseline"},
     ],
     ids=lambda settings: next(iter(settings)),
@@ -40,18 +40,19 @@ def test_each_aim_is_reached(settings, task):
 
 
 @pytest.mark.slow
-def test_a_latency_is_reached(task):
+@pytest.mark.parametrize("numbers", ["float32", "int8"])
+def test_a_latency_is_reached(numbers, task):
     image = layers.Input((8, 8, 1))
     x = image
     for _ in range(3):
         x = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
     x = layers.GlobalAveragePooling2D()(x)
     model = tf_keras.Model(image, layers.Dense(10, activation="softmax")(x))
-    float32 = tfopt.Target.float32()
-    before = tfopt.benchmark(tfopt.convert(model, target=float32)).median_ms
-    technique = tfopt.ChannelPruning(latency_ms=before / 2, epochs=0.1)
+    target = getattr(tfopt.Target, numbers)(refine=False)
+    before = tfopt.benchmark(tfopt.convert(model, task=task, target=target)).median_ms
+    technique = tfopt.ChannelPruning(latency_ms=before / 2, latency_numerics=numbers, epochs=0.1)
     pruned = technique.apply(model, task)
-    after = tfopt.benchmark(tfopt.convert(pruned, target=float32)).median_ms
+    after = tfopt.benchmark(tfopt.convert(pruned, task=task, target=target)).median_ms
     assert after < 0.8 * before
     assert cost(pruned).macs < cost(model).macs
 
@@ -135,7 +136,8 @@ def test_an_aim_that_would_empty_a_group_is_refused_before_training():
 
 def test_a_latency_out_of_reach_is_refused_before_training(task):
     with pytest.raises(TechniqueError, match="which the emptiest network takes"):
-        tfopt.ChannelPruning(latency_ms=1e-6).apply(dense_net(), task)
+        technique = tfopt.ChannelPruning(latency_ms=1e-6, latency_numerics="float32")
+        technique.apply(dense_net(), task)
 
 
 def test_later_stages_are_refused(task):
@@ -152,8 +154,9 @@ def test_later_stages_are_refused(task):
         ({"channels": 1.0}, r"expected 0 <= channels < 1"),
         ({"macs": "half"}, "macs='half'"),
         ({"latency_ms": 0}, "latency_ms=0; expected milliseconds above 0"),
+        ({"latency_ms": 1, "latency_numerics": "int4"}, "one of float32, int8"),
         ({"channels": 0.5, "importance": "l3"}, "one of activation, bn_scale, l1, l2"),
-        ({"channels": 0.5, "spread": "wide"}, "one of global, uniform"),
+        ({"channels": 0.5, "allocation": "wide"}, "one of global, sensitivity, uniform"),
         ({"channels": 0.5, "multiple_of": 0}, "multiple_of=0; expected a whole number"),
         ({"channels": 0.5, "iterations": 1.5}, r"iterations=1\.5"),
         ({"channels": 0.5, "refit": 1}, "refit=1; expected True or False"),
@@ -173,7 +176,7 @@ def test_half_of_a_large_network_goes(name):
     side = 75 if name == "InceptionV3" else 32
     model = build(weights=None, input_shape=(side, side, 3), classes=10)
     representative = np.random.default_rng(0).random((8, side, side, 3), np.float32)
-    technique = tfopt.ChannelPruning(channels=0.5, spread="uniform")
+    technique = tfopt.ChannelPruning(channels=0.5, allocation="uniform")
     wrapped = technique.wrap(model, steps_per_epoch=1, representative=representative)
     assert cost(wrapped.model).channels <= 0.5 * cost(model).channels
     assert wrapped.model.count_params() < 0.35 * model.count_params()

@@ -87,8 +87,8 @@ def test_an_aim_out_of_reach_is_refused_before_training():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "exactly one of energy, macs and parameters"),
-        ({"energy": 0.5, "macs": 0.5}, "exactly one of energy, macs and parameters"),
+        ({}, "exactly one of energy, macs, parameters, max_drop"),
+        ({"energy": 0.5, "macs": 0.5}, "exactly one of energy, macs, parameters, max_drop"),
         ({"energy": 1.5}, "a share from 0 to 1"),
         ({"energy": True}, "a share from 0 to 1"),
         ({"energy": 0.5, "method": "spacial"}, "'spatial'"),

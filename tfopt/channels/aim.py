@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
 
 import numpy as np
 
 from tfopt.channels.plan import Plan, weakest
-from tfopt.errors import TechniqueError
+from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.graph.dependencies import Dependencies
 from tfopt.graph.slice_cost import Costs
 from tfopt.graph.slicing import slice_channels
+from tfopt.graph.stepping import random_inputs
+from tfopt.keras_gate import tf_keras
 from tfopt.measure.cost import benchmark
 from tfopt.target import Target
-from tfopt.tflite.convert import convert
+from tfopt.tflite.convert import FloatOpsWarning, convert
+from tfopt.tflite.likeness import InexactFileWarning
 
 SHARES = ("channels", "macs", "parameters")
 AIMS = (*SHARES, "latency_ms")
+
+Numbers = Literal["float32", "int8"]
+"""What a file computes with whose latency is measured."""
 
 # A latency is measured, which takes seconds; a share is counted.
 _TRIALS = {"latency_ms": 7}
@@ -30,15 +38,22 @@ class Aim:
     Args:
         name: One of `AIMS`.
         value: The share to remove of the first three; of a latency, the milliseconds to reach.
+        numbers: Of a latency, what the file computes with.
     """
 
     name: str
     value: float
+    numbers: Numbers = "int8"
+
+    @property
+    def field(self) -> str:
+        """What the layers' sensitivity is weighed against: `"weights"` or `"macs"`."""
+        return "weights" if self.name == "parameters" else "macs"
 
     def cost(self, found: Dependencies) -> Callable[[np.ndarray], float]:
         """Returns what counts of the model that is left of a mask of units."""
         if self.name == "latency_ms":
-            return _latencies(found)
+            return _latencies(found, self.numbers)
         costs = Costs(found)
         return lambda kept: float(getattr(costs.of(kept), self.name))
 
@@ -97,15 +112,68 @@ class Aim:
         )
 
 
-def _latencies(found: Dependencies) -> Callable[[np.ndarray], float]:
+def aim_of(values: Mapping[str, float | None], numbers: Numbers) -> Aim:
+    """Returns the aim of a technique's settings.
+
+    Args:
+        values: One of `AIMS` each, of which all but one are None.
+        numbers: For a latency, what the file computes with.
+
+    Raises:
+        SettingError: There is not exactly one, or it is out of its range.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if len(given) != 1:
+        told = " and ".join(f"{name}={value}" for name, value in given.items())
+        raise SettingError(
+            received=f"{told} together" if given else "no aim",
+            expected=f"exactly one of {', '.join(AIMS)}",
+            fix="pass channels=0.5 to remove half of the channels" if not given else "keep one",
+        )
+    ((name, value),) = given.items()
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in SHARES and not (number and 0 <= value < 1):
+        raise SettingError(
+            received=f"{name}={value!r}",
+            expected=f"0 <= {name} < 1",
+            fix="pass the share to remove, such as 0.5",
+        )
+    if name not in SHARES and not (number and value > 0):
+        raise SettingError(
+            received=f"{name}={value!r}",
+            expected="milliseconds above 0",
+            fix="see the latency of the baseline in a report",
+        )
+    if numbers not in get_args(Numbers):
+        raise SettingError(
+            received=f"latency_numerics={numbers!r}",
+            expected=nearest(str(numbers), get_args(Numbers)),
+            fix="name what the device computes with",
+        )
+    return Aim(name, value, numbers)
+
+
+def _latencies(found: Dependencies, numbers: Numbers) -> Callable[[np.ndarray], float]:
     """Measures the latency of what a mask leaves, each mask once."""
     known: dict[bytes, float] = {}
 
     def latency(kept: np.ndarray) -> float:
         key = kept.tobytes()
         if key not in known:
-            tflite = convert(slice_channels(found, kept), target=Target.float32())
+            tflite = _file(slice_channels(found, kept), numbers)
             known[key] = benchmark(tflite, seconds=1).median_ms
         return known[key]
 
     return latency
+
+
+def _file(model: tf_keras.Model, numbers: Numbers) -> bytes:
+    """A file whose latency is what counts: any samples will do to calibrate it with."""
+    if numbers == "float32":
+        return convert(model, target=Target.float32())
+    target = Target.int8(allow_float_ops=True)
+    samples = dict(zip(model.input_names, random_inputs(model), strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FloatOpsWarning)
+        warnings.simplefilter("ignore", InexactFileWarning)
+        return convert(model, target=target, representative=samples)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 
 from tfopt.graph.dependencies import Dependencies, Group, without
 
-Spread = Literal["global", "uniform"]
-"""Whether all groups compete for what is kept, or each keeps the same share."""
+Allocation = Literal["global", "uniform", "sensitivity"]
+"""Whether all groups compete for what is kept, each keeps the same share, or one by what was
+measured."""
+
+Shares = Callable[[float], Sequence[float]]
+"""The share that each group loses, for a strength between 0 and 1."""
 
 # A group is cut in steps of a quarter of it at the most, however wide the kernels' multiples are.
 _COARSEST = 4
@@ -22,8 +26,9 @@ class Plan:
     Args:
         dependencies: What goes together.
         scores: (units,), how important each is; comparable within a group, and with
-            `spread="global"` between groups.
-        spread: See `Spread`.
+            `allocation="global"` between groups.
+        allocation: See `Allocation`.
+        shares: What `"sensitivity"` allots; without, each group loses the same share.
         multiple_of: Kept channels are rounded to multiples of so many, or to steps of a quarter of
             the group, whichever is smaller. Attention heads are not rounded.
 
@@ -31,16 +36,23 @@ class Plan:
         >>> from tfopt.graph.dependencies import analyse
         >>> from tfopt.testing import small_cnn
         >>> found = analyse(small_cnn())
-        >>> plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=8)
+        >>> plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=8)
         >>> [int(plan.kept(0.5)[group.units].sum()) for group in found.groups]
         [4, 8]
     """
 
     def __init__(
-        self, dependencies: Dependencies, scores: np.ndarray, *, spread: Spread, multiple_of: int
+        self,
+        dependencies: Dependencies,
+        scores: np.ndarray,
+        *,
+        allocation: Allocation,
+        multiple_of: int,
+        shares: Shares | None = None,
     ) -> None:
         self._dependencies = dependencies
-        self._spread = spread
+        self._allocation = allocation
+        self._shares = shares
         self._multiple_of = multiple_of
         # the unit of the highest score first; of equal ones, the first in the layer
         self._ranked = [
@@ -50,7 +62,7 @@ class Plan:
         self._scores = scores
         units = [group.units for group in dependencies.groups]
         self._sorted = np.sort(scores[np.concatenate(units)]) if units else np.zeros(0)
-        self._removable = self._find_removable() if spread == "global" else []
+        self._removable = self._find_removable() if allocation == "global" else []
 
     def _find_removable(self) -> list[int]:
         """The groups that the model can do without, those of least importance first."""
@@ -75,7 +87,7 @@ class Plan:
             (units,), booleans.
         """
         kept = self._dependencies.everything()
-        removed = [self._removed(ranked, strength) for ranked in self._ranked]
+        removed = self._removed(strength)
         for group, ranked, count in zip(
             self._dependencies.groups, self._ranked, removed, strict=True
         ):
@@ -86,14 +98,16 @@ class Plan:
                 kept = kept if emptied is None else emptied
         return kept
 
-    def _removed(self, ranked: np.ndarray, strength: float) -> float:
-        """How many units of a group fall, before rounding."""
-        if self._spread == "uniform":
-            return strength * len(ranked)
+    def _removed(self, strength: float) -> list[float]:
+        """How many units of each group fall, before rounding."""
+        if self._allocation != "global":
+            shares = self._shares(strength) if self._shares else [strength] * len(self._ranked)
+            return [share * len(rank) for share, rank in zip(shares, self._ranked, strict=True)]
         count = round(strength * len(self._sorted))
         if count == 0:
-            return 0
-        return int((self._scores[ranked] <= self._sorted[count - 1]).sum())
+            return [0] * len(self._ranked)
+        last = self._sorted[count - 1]
+        return [int((self._scores[ranked] <= last).sum()) for ranked in self._ranked]
 
     def _rounded(self, group: Group, count: float) -> int:
         """How many units of a group to keep, as whole steps."""
@@ -121,7 +135,7 @@ def weakest(
         >>> from tfopt.graph.dependencies import analyse
         >>> from tfopt.testing import small_cnn
         >>> found = analyse(small_cnn())
-        >>> plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=1)
+        >>> plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1)
         >>> int(weakest(plan, lambda kept: kept.sum(), found.units - 6).sum()) == found.units - 6
         True
     """

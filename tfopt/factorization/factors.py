@@ -171,6 +171,27 @@ class Tucker2(Factorization):
         return bases[0][None, None], core, bases[1].T[None, None]
 
 
+def product(factors: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Returns the kernel that a chain of kernels stands for.
+
+    Args:
+        factors: (height, width, inputs, outputs) each, applied in order; each axis has extent in
+            one of them at the most.
+
+    Example:
+        >>> kernel = np.arange(36.0).reshape(3, 3, 2, 2)
+        >>> exact = SpatialSVD(kernel, Extent())
+        >>> np.allclose(product(exact.factors((6,))), kernel)
+        True
+    """
+    first, *others = factors
+    for factor in others:
+        both = np.einsum("hwir,xyro->hxwyio", first, factor)
+        height, other_height, width, other_width, *channels = both.shape
+        first = both.reshape(height * other_height, width * other_width, *channels)
+    return first
+
+
 def _rank(spectrum: np.ndarray, energy: float) -> int:
     """How many of the singular values hold a share of the energy; at least one."""
     held = np.cumsum(spectrum**2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,29 @@ class Planner:
                 found[name] = max(choices, key=lambda choice: choice.saved.macs)
         return found
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers, in the model's order."""
+        return tuple(self._ways)
+
+    def energy_saving(self, name: str, share: float) -> float | None:
+        """Returns the largest share of energy with which a layer saves so much of its MACs.
+
+        Args:
+            name: The layer.
+            share: The share of its MACs to save, above 0.
+
+        Returns:
+            The energy; None if even ranks of 1 do not save enough, or no weights.
+        """
+        wanted = share * self._before[name].macs * self._calls[name]
+
+        def saves(energy: float) -> bool:
+            choice = self.choices({name: energy}).get(name)
+            return choice is not None and choice.saved.macs >= wanted
+
+        return _largest(saves)
+
     def choices(self, energy: float | Mapping[str, float]) -> dict[str, Choice]:
         """Returns the products of `at` that pay: with fewer MACs and fewer weights than the layer.
 
@@ -110,13 +133,7 @@ class Planner:
         """
         if aim <= 0:
             return 1.0
-        if self.largest_saving(field) < aim:
-            return None
-        low, high = 0.0, 1.0
-        while high - low > _PRECISION:
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._saved(field, middle) >= aim else (low, middle)
-        return low
+        return _largest(lambda energy: self._saved(field, energy) >= aim)
 
     def largest_saving(self, field: str) -> int:
         """Returns what ranks of 1 would save."""
@@ -124,6 +141,17 @@ class Planner:
 
     def _saved(self, field: str, energy: float) -> int:
         return sum(getattr(choice.saved, field) for choice in self.choices(energy).values())
+
+
+def _largest(saves: Callable[[float], bool]) -> float | None:
+    """The largest energy that saves enough, by bisection; None if none does."""
+    if not saves(0.0):
+        return None
+    low, high = 0.0, 1.0
+    while high - low > _PRECISION:
+        middle = (low + high) / 2
+        low, high = (middle, high) if saves(middle) else (low, middle)
+    return low
 
 
 def reason_to_skip(layer: Layer) -> str | None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 
-from tfopt import facts, training
-from tfopt.channels.aim import AIMS, SHARES, Aim
-from tfopt.channels.plan import Plan, Spread
+from tfopt.channels.aim import AIMS, SHARES, Aim, Numbers, aim_of
+from tfopt.channels.plan import Allocation, Plan, Shares
 from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
@@ -18,9 +17,13 @@ from tfopt.importance.reconstruction import refit
 from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, scores
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
+from tfopt.sensitivity.allocation import Spread
+from tfopt.sensitivity.measure import curves_for
+from tfopt.sensitivity.probes import Probe, cut
 from tfopt.teaching import Teaching
 from tfopt.technique import Selection, Stage
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_fake_quantized
+from tfopt.training.strategies import scope
+from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_clustered, refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -46,13 +49,15 @@ class ChannelPruning(FineTuned):
         macs: Share of the multiply-accumulate operations to remove, likewise.
         parameters: Share of the weights to remove, likewise.
         latency_ms: Median latency of a sample to reach, in milliseconds, on one thread of this
-            machine, as a float32 file. Measured, so not the same on another machine or run.
+            machine. Measured, so not the same on another machine or run.
+        latency_numerics: What the file computes with whose latency counts, `"int8"` or `"float32"`.
         importance: How channels are judged: `"l1"` or `"l2"` norm of all weights on them, the
             batch norms' scale (`"bn_scale"`; groups without are left whole), the loss's change to
             the first order (`"taylor"`, needs labels), the size of the activations, or their share
             in the next layer's output (`"reconstruction"`).
-        spread: Whether all channels compete (`"global"`: unimportant layers lose most, and a
-            residual branch may go as a whole), or each layer loses the same share (`"uniform"`).
+        allocation: Whether all channels compete (`"global"`: unimportant layers lose most, and a
+            residual branch may go as a whole), each layer loses the same share (`"uniform"`), or
+            more where the outputs suffer least, as measured on validation data (`"sensitivity"`).
         multiple_of: Channels are kept in multiples of so many, as kernels like them, or in
             quarters of a layer that has few.
         refit: Refit the layers behind removed channels on representative data, to what they gave.
@@ -85,13 +90,15 @@ class ChannelPruning(FineTuned):
     stage: ClassVar[Stage] = Stage.STRUCTURE
     headline: ClassVar[tuple[str, ...]] = ("importance", "epochs")
     calibration_samples: ClassVar[int] = 256
+    probed: ClassVar[tuple[str, ...]] = ("importance", "only", "skip")
 
     channels: float | None = None
     macs: float | None = None
     parameters: float | None = None
     latency_ms: float | None = None
+    latency_numerics: Numbers = "int8"
     importance: Importance = "l2"
-    spread: Spread = "global"
+    allocation: Allocation = "global"
     multiple_of: int = 8
     refit: bool = True
     iterations: int = 1
@@ -99,29 +106,7 @@ class ChannelPruning(FineTuned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [f"{name}={getattr(self, name)}" for name in AIMS if self._given(name)]
-        if len(given) != 1:
-            raise SettingError(
-                received=f"{' and '.join(given)} together" if given else "no aim",
-                expected=f"exactly one of {', '.join(AIMS)}",
-                fix="pass channels=0.5 to remove half of the channels" if not given else "keep one",
-            )
-        for name in SHARES:
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0 <= value < 1):
-                raise SettingError(
-                    received=f"{name}={value!r}",
-                    expected=f"0 <= {name} < 1",
-                    fix="pass the share to remove, such as 0.5",
-                )
-        if self._given("latency_ms") and not (
-            isinstance(self.latency_ms, int | float) and self.latency_ms > 0
-        ):
-            raise SettingError(
-                received=f"latency_ms={self.latency_ms!r}",
-                expected="milliseconds above 0",
-                fix="see the latency of the baseline in a report",
-            )
+        self._aim  # noqa: B018 - refuses what is no aim
         if not isinstance(self.refit, bool):
             raise SettingError(
                 received=f"refit={self.refit!r}", expected="True or False", fix="leave refit out"
@@ -130,7 +115,8 @@ class ChannelPruning(FineTuned):
 
     def _check_names(self) -> None:
         """Refuses unknown names, and counts that are none."""
-        for field, names in (("importance", get_args(Importance)), ("spread", get_args(Spread))):
+        for field, choices in {"importance": Importance, "allocation": Allocation}.items():
+            names = get_args(choices)
             if getattr(self, field) not in names:
                 raise SettingError(
                     received=f"{field}={getattr(self, field)!r}",
@@ -146,12 +132,9 @@ class ChannelPruning(FineTuned):
                     fix=f"leave {field} out for the default",
                 )
 
-    def _given(self, name: str) -> bool:
-        return getattr(self, name) is not None
-
     @property
     def _aim(self) -> Aim:
-        return next(Aim(name, getattr(self, name)) for name in AIMS if self._given(name))
+        return aim_of({name: getattr(self, name) for name in AIMS}, self.latency_numerics)
 
     @property
     def changes_nothing(self) -> bool:
@@ -189,15 +172,7 @@ class ChannelPruning(FineTuned):
     def _check_order(self, model: tf_keras.Model) -> None:
         """Refuses models whose gains the fine-tuning would undo."""
         refuse_fake_quantized(model, self.name)
-        clustered = facts.clustered_layers(model)
-        if clustered:
-            raise TechniqueError(
-                received=f"model {model.name!r}, in which weights of {', '.join(clustered[:5])} "
-                "share few values, for ChannelPruning",
-                expected="a model before clustering, since training parts weights that share a "
-                "value",
-                fix="prune channels first, then cluster",
-            )
+        refuse_clustered(model, self.name, fix="prune channels first, then cluster")
 
     def _dependencies(self, model: tf_keras.Model) -> Dependencies:
         """What goes together in a model, with what the settings leave alone."""
@@ -231,12 +206,35 @@ class ChannelPruning(FineTuned):
         if self._aim.name in SHARES:
             self._limits(found)
 
-    def _plan(self, found: Dependencies, scores: np.ndarray) -> Plan:
-        return Plan(found, scores, spread=self.spread, multiple_of=self.multiple_of)
+    def _plan(self, found: Dependencies, scores: np.ndarray, shares: Shares | None = None) -> Plan:
+        how, step = self.allocation, self.multiple_of
+        return Plan(found, scores, allocation=how, multiple_of=step, shares=shares)
 
     def _limits(self, found: Dependencies) -> list[float]:
         """The most that may be left after each iteration; TechniqueError if that is too little."""
         return self._aim.limits(found, self._plan(found, np.zeros(found.units)), self.iterations)
+
+    def _scores(self, found: Dependencies, task: Task | None, inputs: Arrays | None) -> np.ndarray:
+        samples = self.calibration_samples
+        return scores(found, self.importance, inputs=inputs, task=task, samples=samples)
+
+    def probes(
+        self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
+    ) -> list[Probe]:
+        """Returns how to remove channels of each group of a model alone."""
+        found = self._dependencies(model)
+        if task is not None and inputs is None:
+            inputs = task.representative_inputs(self.calibration_samples)
+        return cut(found, self._scores(found, task, inputs))
+
+    def _shares(
+        self, found: Dependencies, task: Task | None, inputs: Arrays | None
+    ) -> Shares | None:
+        """What each group loses by what was measured, if that is asked for."""
+        if self.allocation != "sensitivity":
+            return None
+        curves = curves_for(found.model, self, task=task, inputs=inputs)
+        return Spread(curves, self._aim.field).in_order
 
     def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
         """Returns a smaller model, trained; the one given is left as it was.
@@ -251,20 +249,18 @@ class ChannelPruning(FineTuned):
         """
         if self.changes_nothing:
             return clone(model)
+        if self.seconds is not None:
+            return self._told(self.pinned(model, task)).apply(model, task)
         self.select(model)
         task.check_training(model)
-        own = clone(model)
         inputs = task.representative_inputs(self.calibration_samples)
-        for limit in self._limits(self._dependencies(own)):
-            own = self._pruned(own, limit, inputs, task)
-            if self.teacher is not None:
-                Teaching(model if task.teacher is None else task.teacher).teach(own)
-            training.fine_tune(
-                own,
-                task,
-                epochs=self.epochs / self.iterations,
-                learning_rate=self.learning_rate,
-            )
+        with scope(task):
+            own = clone(model)
+            for limit in self._limits(self._dependencies(own)):
+                own = self._pruned(own, limit, inputs, task)
+                if self.teacher is not None:
+                    Teaching(model if task.teacher is None else task.teacher).teach(own)
+                self.train(own, task, share=1 / self.iterations)
         return clone(own)
 
     def _pruned(
@@ -272,10 +268,9 @@ class ChannelPruning(FineTuned):
     ) -> tf_keras.Model:
         """A model without its least important channels, ready to be trained."""
         found = self._dependencies(model)
-        score = scores(
-            found, self.importance, inputs=inputs, task=task, samples=self.calibration_samples
-        )
-        kept = self._aim.reach(found, self._plan(found, score), limit)
+        score = self._scores(found, task, inputs)
+        plan = self._plan(found, score, self._shares(found, task, inputs))
+        kept = self._aim.reach(found, plan, limit)
         sliced = slice_channels(found, kept)
         if inputs is not None:
             if self.refit:
@@ -315,11 +310,14 @@ class ChannelPruning(FineTuned):
             missing = "labels, which wrap is not given"
         elif self.iterations > 1:
             missing = "a training after each iteration"
-        elif self.importance in NEED_INPUTS and representative is None:
+        elif representative is None and (
+            self.importance in NEED_INPUTS or self.allocation == "sensitivity"
+        ):
             missing = "representative inputs"
         if missing is not None:
             raise SettingError(
-                received=f"importance={self.importance!r}, iterations={self.iterations} for wrap",
+                received=f"importance={self.importance!r}, iterations={self.iterations}, "
+                f"allocation={self.allocation!r} for wrap",
                 expected=f"settings that do without {missing}",
                 fix="use apply or tfopt.optimize, importance='l2', or pass representative inputs",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from tfopt.errors import SettingError, TechniqueError, nearest
@@ -11,13 +12,24 @@ from tfopt.factorization.rebuild import factorized
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
+from tfopt.sensitivity.allocation import Spread
+from tfopt.sensitivity.bench import bench_of
+from tfopt.sensitivity.measure import SAMPLES, curves_for
+from tfopt.sensitivity.probes import Probe, low_rank
+from tfopt.sensitivity.ranks import reached, searched
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
+    from tfopt.sensitivity.records import Curve
+    from tfopt.task import Task
 
 Method = Literal["auto", "spatial", "tucker"]
+Allocation = Literal["uniform", "sensitivity"]
+
+_AIMS = ("energy", "macs", "parameters", "max_drop")
+_FIELDS = {"macs": "macs", "parameters": "weights", "max_drop": "macs"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,16 +37,20 @@ class LowRank(FineTuned):
     """Replaces kernels by products of smaller ones, where that saves MACs and weights.
 
     A dense layer or 1x1 convolution becomes two by truncated SVD; a larger convolution a vertical
-    and a horizontal one (spatial SVD), or three with a small one in the middle (Tucker-2). Every
-    layer keeps the same share of the energy of its kernel, so that one in which few directions
-    matter loses most. Then the model is fine-tuned.
+    and a horizontal one (spatial SVD), or three with a small one in the middle (Tucker-2). Then the
+    model is fine-tuned.
 
-    Exactly one aim is given: `energy`, `macs` or `parameters`.
+    Exactly one aim is given: `energy`, `macs`, `parameters` or `max_drop`.
 
     Args:
         energy: The share of the sum of its squared weights that each kernel keeps, 0 to 1.
         macs: The share of the model's multiply-accumulate operations to remove, 0 to 1.
         parameters: The share of the model's weights to remove, 0 to 1.
+        max_drop: As much as possible is removed with which the metric on the validation data drops
+            no more than this before the fine-tuning.
+        allocation: `"uniform"` for the same share of energy in each kernel, so that one in which
+            few directions matter loses most; `"sensitivity"` for lower ranks where the outputs
+            suffer least, as measured on validation data (always so with `max_drop`).
         method: How convolutions with an extent are factorized: `"spatial"`, `"tucker"`, or
             `"auto"` for what costs less, layer by layer.
         epochs: Passes over the training data; fractions are allowed.
@@ -58,20 +74,22 @@ class LowRank(FineTuned):
 
     stage: ClassVar[Stage] = Stage.STRUCTURE
     headline: ClassVar[tuple[str, ...]] = ("epochs",)
+    probed: ClassVar[tuple[str, ...]] = ("method", "only", "skip")
 
     energy: float | None = None
     macs: float | None = None
     parameters: float | None = None
+    max_drop: float | None = None
+    allocation: Allocation = "uniform"
     method: Method = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        aims = {name: getattr(self, name) for name in ("energy", "macs", "parameters")}
-        given = {name: value for name, value in aims.items() if value is not None}
+        given = {name: value for name in _AIMS if (value := getattr(self, name)) is not None}
         if len(given) != 1:
             raise SettingError(
                 received=f"the aims {given or 'none'}",
-                expected="exactly one of energy, macs and parameters",
+                expected=f"exactly one of {', '.join(_AIMS)}",
                 fix="energy=0.9 keeps nine tenths of each kernel; macs=0.5 removes half the work",
             )
         for name, value in given.items():
@@ -79,16 +97,25 @@ class LowRank(FineTuned):
                 raise SettingError(
                     received=f"{name}={value!r}", expected="a share from 0 to 1", fix="0.5 is half"
                 )
-        if self.method not in get_args(Method):
+        for field, names in (("method", get_args(Method)), ("allocation", get_args(Allocation))):
+            if getattr(self, field) not in names:
+                raise SettingError(
+                    received=f"{field}={getattr(self, field)!r}",
+                    expected=nearest(str(getattr(self, field)), names),
+                    fix=f"leave it out for {names[0]}",
+                )
+        if self.energy is not None and self.allocation == "sensitivity":
             raise SettingError(
-                received=f"method={self.method!r}",
-                expected=nearest(str(self.method), get_args(Method)),
-                fix="leave it out for auto",
+                received=f"energy={self.energy} with allocation='sensitivity'",
+                expected="an aim that can be spread over the layers: macs, parameters or max_drop",
+                fix="leave one of the two out",
             )
 
     @property
     def changes_nothing(self) -> bool:
         """Whether all energy is kept, or nothing is to be removed."""
+        if self.max_drop is not None:
+            return False
         return self.energy == 1 or self.macs == 0 or self.parameters == 0
 
     def select(self, model: tf_keras.Model) -> Selection:
@@ -98,7 +125,29 @@ class LowRank(FineTuned):
             SettingError: `only` or `skip` names a layer that is not there.
             TechniqueError: The aim cannot be reached, or no layer pays.
         """
-        return self._plan(model)[0]
+        able, planner = self._planner(model)
+        if self.max_drop is None:
+            return self._selection(model, able, self._choices(model, planner))
+        if not planner.choices(0.0):
+            raise self._nothing_pays(model)
+        return self._selection(model, able, planner.choices(0.0))
+
+    def probes(
+        self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
+    ) -> list[Probe]:
+        """Returns how to factorize each layer of a model alone."""
+        return low_rank(model, self._planner(model)[1])
+
+    def wrap_for(self, model: tf_keras.Model, task: Task) -> Wrapped:
+        """Returns what `wrap` does, with the validation data of a task."""
+        if self.max_drop is None:
+            curves = curves_for(model, self, task=task) if self._measures else ()
+            return self._wrapped(model, curves)
+        planner = self._planner(model)[1]
+        spread = Spread(curves_for(model, self, task=task), "macs")
+        bench = bench_of(model, task, SAMPLES)
+        energies = searched(bench, planner, spread, self.max_drop)
+        return self._factorized(model, planner.choices(energies))
 
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
@@ -111,41 +160,83 @@ class LowRank(FineTuned):
             representative: Not needed.
 
         Raises:
+            SettingError: What is measured needs inputs, or labels, that are missing.
             TechniqueError: The aim cannot be reached, or no layer pays.
         """
         source = load_model(model)
-        selection, choices = self._plan(source)
+        if self.max_drop is not None:
+            raise SettingError(
+                received=f"max_drop={self.max_drop} for wrap, which is given no labels",
+                expected="macs, parameters or energy",
+                fix="use apply or tfopt.optimize, which measure the metric",
+            )
+        curves = curves_for(source, self, inputs=representative) if self._measures else ()
+        return self._wrapped(source, curves)
+
+    @property
+    def _measures(self) -> bool:
+        return self.allocation == "sensitivity" and not self.changes_nothing
+
+    def _wrapped(self, source: tf_keras.Model, curves: Sequence[Curve]) -> Wrapped:
+        planner = self._planner(source)[1]
+        return self._factorized(source, self._choices(source, planner, curves))
+
+    def _factorized(self, source: tf_keras.Model, choices: dict[str, Choice]) -> Wrapped:
+        if not choices and not self.changes_nothing:
+            raise self._nothing_pays(source)
         smaller = factorized(source, choices)
+        selection = self._selection(source, self._planner(source)[0], choices)
         return Wrapped(smaller, [], lambda: clone(smaller), selection)
 
-    def _plan(self, model: tf_keras.Model) -> tuple[Selection, dict[str, Choice]]:
-        """The layers with their ranks, and why the others have none."""
+    def _planner(self, model: tf_keras.Model) -> tuple[Selection, Planner]:
+        """The layers that can be factorized, and their products."""
         refuse_fake_quantized(model, self.name)
         able = select(model, reason_to_skip, only=self.only, skip=self.skip)
-        planner = Planner(model, self.method, able.touched)
-        choices = planner.choices(self._energy(model, planner))
+        return able, Planner(model, self.method, able.touched)
+
+    def _choices(
+        self, model: tf_keras.Model, planner: Planner, curves: Sequence[Curve] = ()
+    ) -> dict[str, Choice]:
+        """The layers with their ranks, which reach the aim."""
+        choices = planner.choices(self._energies(model, planner, curves))
         if not choices and not self.changes_nothing:
-            raise TechniqueError(
-                received=f"model {model.name!r}, of which no layer pays with {self.settings}",
-                expected="at least one layer whose product costs less than itself",
-                fix="lower energy, or remove channels instead: tfopt.ChannelPruning",
-            )
+            raise self._nothing_pays(model)
+        return choices
+
+    def _selection(
+        self, model: tf_keras.Model, able: Selection, choices: dict[str, Choice]
+    ) -> Selection:
+        """The layers that are factorized, and why the others are not."""
         left = tuple(
             Skipped(name, type(model.get_layer(name)).__name__, "its product would cost more")
             for name in able.touched
             if name not in choices
         )
-        return Selection(tuple(choices), (*able.skipped, *left)), choices
+        return Selection(tuple(choices), (*able.skipped, *left))
 
-    def _energy(self, model: tf_keras.Model, planner: Planner) -> float:
-        """The share of energy that reaches the aim."""
+    def _nothing_pays(self, model: tf_keras.Model) -> TechniqueError:
+        return TechniqueError(
+            received=f"model {model.name!r}, of which no layer pays with {self.settings}",
+            expected="at least one layer whose product costs less than itself",
+            fix="lower energy, or remove channels instead: tfopt.ChannelPruning",
+        )
+
+    def _energies(
+        self, model: tf_keras.Model, planner: Planner, curves: Sequence[Curve]
+    ) -> float | dict[str, float]:
+        """The share of energy that reaches the aim: one for all, or one for each layer."""
         if self.energy is not None:
             return float(self.energy)
-        field = "macs" if self.macs is not None else "weights"
-        share = self.macs if self.macs is not None else self.parameters
-        whole = getattr(model_cost(model), field)
-        energy = planner.energy_for(field, round(whole * (share or 0)))
-        if energy is None:
+        aim = "macs" if self.macs is not None else "parameters"
+        field, whole = _FIELDS[aim], getattr(model_cost(model), _FIELDS[aim])
+        wanted = round(whole * (getattr(self, aim) or 0))
+        if curves:
+            found: float | dict[str, float] | None = reached(
+                planner, Spread(curves, field), field, wanted
+            )
+        else:
+            found = planner.energy_for(field, wanted)
+        if found is None:
             most = planner.largest_saving(field) / whole
             raise TechniqueError(
                 received=f"{self.settings} for model {model.name!r}, of which {most:.1%} can be "
@@ -153,4 +244,4 @@ class LowRank(FineTuned):
                 expected=f"at most {most:.2f}",
                 fix="lower the aim, or remove channels as well: tfopt.ChannelPruning",
             )
-        return energy
+        return found

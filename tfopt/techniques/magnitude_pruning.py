@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-import numpy as np
-
-from tfopt import facts
+from tfopt import training
 from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
-from tfopt.masks import FIRST_STEP, Masks
+from tfopt.masks import Masks, at_once, growing, m_by_n_share, two_integers, zero_blocks
+from tfopt.sensitivity.measure import curves_for
+from tfopt.sensitivity.probes import Probe, pruned
+from tfopt.sensitivity.zeros import competing, zeros
 from tfopt.technique import Stage
-from tfopt.training import total_steps
 from tfopt.wrapping import (
-    ORDER,
     AnyModel,
     Kernel,
     KernelTechnique,
     Wrapped,
     after_each_step,
+    refuse_clustered,
     refuse_fake_quantized,
 )
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
+    from tfopt.sensitivity.records import Curve
+    from tfopt.task import Task
 
 Schedule = Literal["polynomial", "constant"]
 Pooling = Literal["avg", "max"]
-
-# More mask updates than this change the result no more, and each costs as much as a step.
-_MOST_UPDATES = 20
-_RAMP = 0.5
+Allocation = Literal["uniform", "global", "sensitivity"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MagnitudePruning(KernelTechnique):
-    """Sets the share `sparsity` of each kernel's weights to zero, the smallest ones.
+    """Sets the share `sparsity` of the kernels' weights to zero, the smallest ones.
 
     With `schedule="polynomial"` the share grows during the first half of the training, and the
     other half recovers from it; with `"constant"` all of it is pruned before the first step. The
@@ -50,7 +50,10 @@ class MagnitudePruning(KernelTechnique):
     names their layer.
 
     Args:
-        sparsity: Share of zeros in each kernel, 0 to below 1. 0 changes nothing.
+        sparsity: Share of zeros, 0 to below 1. 0 changes nothing.
+        allocation: `"uniform"` for the same share in each kernel; `"global"` for kernels that
+            compete by how much of their energy a weight holds; `"sensitivity"` for more zeros
+            where the outputs suffer least from them, as measured on validation data.
         schedule: `"polynomial"` or `"constant"`. With `m_by_n`, always constant.
         initial_sparsity: The share the polynomial schedule starts from.
         block: Height and width of the blocks of weights that are zeroed together, for hardware
@@ -67,6 +70,8 @@ class MagnitudePruning(KernelTechnique):
         SettingError: A setting is out of its range.
 
     Example:
+        >>> import numpy as np
+        >>> from tfopt import facts
         >>> technique = MagnitudePruning(sparsity=0.75, schedule="constant")
         >>> layers = [tf_keras.Input((8,)), tf_keras.layers.Dense(4)]
         >>> wrapped = technique.wrap(tf_keras.Sequential(layers), steps_per_epoch=10)
@@ -80,14 +85,18 @@ class MagnitudePruning(KernelTechnique):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015,
         section 3 (prune the smallest, train the rest). Zhu and Gupta, To prune, or not to prune,
         2017, equation 1 (the polynomial schedule). Mishra et al., Accelerating Sparse Deep Neural
-        Networks, 2021, section 3 (2:4 sparsity).
+        Networks, 2021, section 3 (2:4 sparsity). Lee et al., Layer-adaptive Sparsity for the
+        Magnitude-based Pruning, 2021, equation 3 (`"global"`).
     """
 
     stage: ClassVar[Stage] = Stage.SPARSITY
     headline: ClassVar[tuple[str, ...]] = ("sparsity", "epochs")
     protocol: ClassVar[str] = PRUNABLE
 
+    probed: ClassVar[tuple[str, ...]] = ("only", "skip")
+
     sparsity: float = 0.5
+    allocation: Allocation = "uniform"
     schedule: Schedule = "polynomial"
     initial_sparsity: float = 0.0
     block: tuple[int, int] = (1, 1)
@@ -105,6 +114,13 @@ class MagnitudePruning(KernelTechnique):
         self._check_block()
         if self.m_by_n is not None:
             self._check_m_by_n(self.m_by_n)
+        if self.allocation != "uniform" and (self.block != (1, 1) or self.m_by_n is not None):
+            pattern = f"m_by_n={self.m_by_n}" if self.m_by_n else f"block={self.block}"
+            raise SettingError(
+                received=f"allocation={self.allocation!r} with {pattern}",
+                expected="single weights, which the layers are compared by",
+                fix="leave one of the two out",
+            )
 
     def _check_sparsity(self) -> None:
         """Refuses shares outside 0..1, and a schedule that would have to un-prune."""
@@ -124,11 +140,9 @@ class MagnitudePruning(KernelTechnique):
             )
 
     def _check_names(self) -> None:
-        """Refuses unknown schedules and poolings."""
-        for field, names in (
-            ("schedule", get_args(Schedule)),
-            ("block_pooling", get_args(Pooling)),
-        ):
+        """Refuses unknown schedules, poolings and allocations."""
+        known = {"schedule": Schedule, "allocation": Allocation, "block_pooling": Pooling}
+        for field, names in ((field, get_args(choices)) for field, choices in known.items()):
             if getattr(self, field) not in names:
                 raise SettingError(
                     received=f"{field}={getattr(self, field)!r}",
@@ -138,7 +152,7 @@ class MagnitudePruning(KernelTechnique):
 
     def _check_block(self) -> None:
         """Refuses what is no height and width."""
-        if not _two_integers(self.block) or min(self.block) < 1:
+        if not two_integers(self.block) or min(self.block) < 1:
             raise SettingError(
                 received=f"block={self.block!r}",
                 expected="a height and a width of at least 1, such as (1, 4)",
@@ -147,7 +161,7 @@ class MagnitudePruning(KernelTechnique):
 
     def _check_m_by_n(self, m_by_n: tuple[int, int]) -> None:
         """Refuses impossible patterns, and settings that contradict the pattern."""
-        if not _two_integers(m_by_n) or not 0 < m_by_n[0] < m_by_n[1]:
+        if not two_integers(m_by_n) or not 0 < m_by_n[0] < m_by_n[1]:
             raise SettingError(
                 received=f"m_by_n={m_by_n!r}",
                 expected="two integers, 0 < m < n",
@@ -175,15 +189,7 @@ class MagnitudePruning(KernelTechnique):
     def check_order(self, model: tf_keras.Model) -> None:
         """Refuses a fake-quantized or clustered model: training would undo either."""
         refuse_fake_quantized(model, type(self).__name__)
-        clustered = facts.clustered_layers(model)
-        if clustered:
-            raise TechniqueError(
-                received=f"model {model.name!r}, in which weights of {', '.join(clustered[:5])} "
-                "share few values, for MagnitudePruning",
-                expected="a model before clustering, since training parts weights that share a "
-                "value",
-                fix=ORDER,
-            )
+        refuse_clustered(model, type(self).__name__)
 
     def reason_to_skip(self, kernel: Kernel) -> str | None:
         """Leaves alone depthwise kernels, and those the pattern does not fit."""
@@ -199,6 +205,17 @@ class MagnitudePruning(KernelTechnique):
             return f"m:n sparsity needs a kernel of two or four dimensions; it has {shape}"
         return None
 
+    def probes(
+        self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
+    ) -> list[Probe]:
+        """Returns how to prune each kernel of a model alone."""
+        return pruned(model, self.chosen_kernels(model))
+
+    def wrap_for(self, model: tf_keras.Model, task: Task) -> Wrapped:
+        """Returns what `wrap` does, with the steps and the validation data of a task."""
+        curves = curves_for(model, self, task=task) if self._measures else ()
+        return self._wrapped(load_model(model), curves, training.steps_per_epoch(task))
+
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
     ) -> Wrapped:
@@ -208,44 +225,62 @@ class MagnitudePruning(KernelTechnique):
             model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
             steps_per_epoch: Training steps in an epoch of the loop to come; the schedule is fitted
                 to `epochs` times as many.
-            representative: Not needed.
+            representative: Inputs to measure on, with `allocation="sensitivity"`.
 
         Returns:
             The model, no callbacks, and `strip`, which raises TechniqueError if the model was
             not trained far enough for the sparsity.
 
         Raises:
-            SettingError: There are too few steps for the schedule.
+            SettingError: There are too few steps for the schedule, or inputs are missing.
             TechniqueError: No layer can be pruned, or the model is clustered or fake-quantized.
         """
         own = load_model(model)
+        curves = curves_for(own, self, inputs=representative) if self._measures else ()
+        return self._wrapped(own, curves, steps_per_epoch)
+
+    @property
+    def _measures(self) -> bool:
+        return self.allocation == "sensitivity" and not self.changes_nothing
+
+    def _wrapped(
+        self, own: tf_keras.Model, curves: Sequence[Curve], steps_per_epoch: int
+    ) -> Wrapped:
         selection, kernels = self.select(own), self.chosen_kernels(own)
         if self.changes_nothing:
             return Wrapped(own, [], lambda: clone(own), selection)
-        schedule = self._fitted_schedule(steps_per_epoch)
+        shares = self._shares(kernels, curves)
         masks = Masks(
             kernels,
-            schedule,
+            self._fitted_schedule(steps_per_epoch),
+            shares=shares,
             block=self.block,
             block_pooling=self.block_pooling,
             m_by_n=self.m_by_n,
         )
         after_each_step(own, masks.advance)
-        return Wrapped(own, [], lambda: self._strip(own, masks), selection)
+        return Wrapped(own, [], lambda: self._strip(own, masks, shares), selection)
+
+    def _shares(self, kernels: list[Kernel], curves: Sequence[Curve]) -> list[float]:
+        """The share of zeros of each kernel, which make up the sparsity together."""
+        if self.allocation == "global":
+            return competing([kernel.variable.numpy() for kernel in kernels], self.sparsity)
+        if self.allocation == "sensitivity":
+            sizes = {kernel.name: math.prod(kernel.variable.shape) for kernel in kernels}
+            return list(zeros(sizes, curves, self.sparsity).values())
+        return [self.sparsity] * len(kernels)
 
     def _fitted_schedule(self, steps_per_epoch: int) -> tfmot.sparsity.keras.PruningSchedule:
-        """The schedule for the steps there are: few updates, the last at the full sparsity."""
+        """The schedule for the steps there are."""
         if self.schedule == "constant" or self.m_by_n is not None:
-            return tfmot.sparsity.keras.ConstantSparsity(
-                self.sparsity, begin_step=FIRST_STEP, end_step=FIRST_STEP, frequency=1
-            )
+            return at_once(self.sparsity)
         if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
             raise SettingError(
                 received=f"steps_per_epoch={steps_per_epoch!r}",
                 expected="the number of batches in an epoch of the training to come",
                 fix="pass len(train) of a batched dataset",
             )
-        steps = total_steps(self.epochs, steps_per_epoch)
+        steps = self.steps_in(steps_per_epoch)
         if steps < 2:
             raise SettingError(
                 received=f"epochs={self.epochs:g} of {steps_per_epoch} step(s): {steps} training "
@@ -255,72 +290,32 @@ class MagnitudePruning(KernelTechnique):
                 fix=f"use epochs={2 / steps_per_epoch:.3g} or more, or schedule='constant', which "
                 "prunes before the first step",
             )
-        ramp = max(1, int(_RAMP * steps))
-        frequency = math.ceil(ramp / _MOST_UPDATES)
-        return tfmot.sparsity.keras.PolynomialDecay(
-            initial_sparsity=self.initial_sparsity,
-            final_sparsity=self.sparsity,
-            begin_step=FIRST_STEP,
-            end_step=FIRST_STEP + ramp // frequency * frequency,
-            power=3,
-            frequency=frequency,
-        )
+        return growing(self.initial_sparsity, self.sparsity, steps)
 
-    def _strip(self, model: tf_keras.Model, masks: Masks) -> tf_keras.Model:
+    def _strip(
+        self, model: tf_keras.Model, masks: Masks, shares: Sequence[float]
+    ) -> tf_keras.Model:
         """A plain copy of the trained model, its masks applied and its sparsity proven."""
         masks.check_trained(self.sparsity)
         masks.apply()
-        for kernel in masks.kernels:
-            self._check_kernel(kernel)
+        for kernel, share in zip(masks.kernels, shares, strict=True):
+            self._check_kernel(kernel, share)
         return clone(model)
 
-    def _check_kernel(self, kernel: Kernel) -> None:
+    def _check_kernel(self, kernel: Kernel, share: float) -> None:
         """Refuses a kernel with fewer zeros than asked for, or not in the pattern asked for."""
         value = kernel.variable.numpy()
         if self.m_by_n is not None:
-            reached, unit = _m_by_n_share(value, self.m_by_n), f"groups of {self.m_by_n[1]} weights"
+            reached, unit = m_by_n_share(value, self.m_by_n), f"groups of {self.m_by_n[1]} weights"
             enough = reached == 1
         else:
-            zeros = _zero_blocks(value, self.block)
-            reached, unit = zeros.mean(), "weights" if self.block == (1, 1) else "blocks"
+            empty = zero_blocks(value, self.block)
+            reached, unit = empty.mean(), "weights" if self.block == (1, 1) else "blocks"
             # At least one is kept, and rounding to whole ones may leave one more.
-            enough = zeros.sum() >= math.floor(zeros.size * self.sparsity) - 1
+            enough = empty.sum() >= math.floor(empty.size * share) - 1
         if not enough:
             raise TechniqueError(
                 received=f"{kernel.name} with {reached:.1%} of its {unit} pruned after training",
-                expected=f"the sparsity that was asked for: {self.sparsity:.1%}",
+                expected=f"the sparsity that was asked for: {share:.1%}",
                 fix="train the wrapped model itself, and change its weights in no other way",
             )
-
-
-def _two_integers(value: tuple[int, int]) -> bool:
-    """Whether a setting is a pair of integers."""
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(isinstance(side, int) and not isinstance(side, bool) for side in value)
-    )
-
-
-def _holds_blocks(shape: tuple[int, ...], block: tuple[int, int]) -> bool:
-    """Whether a kernel has two dimensions, each larger than the block's."""
-    return len(shape) == 2 and all(size > side for size, side in zip(shape, block, strict=True))
-
-
-def _zero_blocks(value: np.ndarray, block: tuple[int, int]) -> np.ndarray:
-    """Which blocks hold nothing but zeros; with blocks of one weight, which weights are zero."""
-    if block == (1, 1):
-        return value == 0
-    (height, width), (rows, columns) = value.shape, block
-    padded = np.pad(value, ((0, -height % rows), (0, -width % columns)))
-    blocks = padded.reshape(len(padded) // rows, rows, -1, columns)
-    return (blocks == 0).all(axis=(1, 3))
-
-
-def _m_by_n_share(value: np.ndarray, m_by_n: tuple[int, int]) -> float:
-    """Share of the groups of n weights along the input channels with at most n - m non-zeros."""
-    zeros, group = m_by_n
-    channels = np.moveaxis(value, -2, -1).reshape(-1, value.shape[-2])
-    padded = np.pad(channels, ((0, 0), (0, -channels.shape[1] % group)))
-    nonzero = np.count_nonzero(padded.reshape(-1, group), axis=1)
-    return float(np.mean(nonzero <= group - zeros))
