@@ -21,6 +21,7 @@ ARCHITECTURES = get_args(Architecture)
 
 # Smaller images, of digits say, are not themselves when flipped.
 _NATURAL_IMAGE = 32
+_LEARNING_RATE = 5e-3
 
 
 def load_or_train(
@@ -41,16 +42,27 @@ def load_or_train(
         raise ValueError("the recipes train a baseline for images only; give your own with --model")
     tf_keras.utils.set_random_seed(task.seed)  # the initial weights, too
     model = build(images.shape[1:], len(task.class_names), architecture)
-    key = f"{model.to_json()}{task.fingerprint()}{epochs}{task.seed}{task.batch_size}"
+    how = f"{epochs} {task.seed} {task.batch_size} {_LEARNING_RATE} {_augmentation(task)}"
+    key = f"{model.to_json()} {task.fingerprint()} {how}"
     file = Path(cache) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.keras"
     if file.exists():
         return tfopt.load_model(file)
-    if min(images.shape[1:3]) >= _NATURAL_IMAGE:
-        task = task.augmented(_flip_and_shift)
-    fine_tune(model, task, epochs=epochs, learning_rate=5e-3)
+    fine_tune(model, augmented(task), epochs=epochs, learning_rate=_LEARNING_RATE)
     file.parent.mkdir(parents=True, exist_ok=True)
     tfopt.save_model(model, file)
     return model
+
+
+def augmented(task: tfopt.Task) -> tfopt.Task:
+    """The task as the baselines are trained on it: natural images change from epoch to epoch."""
+    return task.augmented(_flip_and_shift) if _augmentation(task) else task
+
+
+def _augmentation(task: tfopt.Task) -> str:
+    """What is done to images in training, in words; nothing to other inputs."""
+    images, _ = task.train.first()
+    natural = isinstance(images, np.ndarray) and min(images.shape[1:3]) >= _NATURAL_IMAGE
+    return "flip and shift" if natural else ""
 
 
 def build(

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags, logging
+from absl import app, flags, logging
 
 import tfopt
 from tfopt import flags as shared
@@ -17,8 +17,13 @@ import_tensorflow()  # quietly, and before anything else imports it
 
 import baselines  # noqa: E402
 
+from tfopt.training.strategies import is_chief  # noqa: E402
+
 MODEL = flags.DEFINE_string(
     "model", None, "Path of a trained Keras model; without it a small baseline is trained."
+)
+ARCHITECTURE = flags.DEFINE_enum(
+    "architecture", "auto", baselines.ARCHITECTURES, "Which small baseline is trained."
 )
 BASELINE_EPOCHS = flags.DEFINE_float("baseline_epochs", 20, "Epochs to train the baseline.")
 EPOCHS = flags.DEFINE_float("epochs", 3, "Epochs of fine-tuning for each step.")
@@ -42,13 +47,20 @@ def run(techniques: Sequence[tfopt.Technique]) -> None:
     task = shared.task_from_flags()
     baseline: object = MODEL.value
     if baseline is None:
+        if task.strategy == "multi_worker":
+            raise app.UsageError("--strategy=multi_worker needs --model, the same for each worker")
         baseline_epochs = _SMOKE_EPOCHS if SMOKE.value else BASELINE_EPOCHS.value
-        baseline = baselines.load_or_train(task, epochs=baseline_epochs, cache=CACHE.value)
+        baseline = baselines.load_or_train(
+            task, epochs=baseline_epochs, cache=CACHE.value, architecture=ARCHITECTURE.value
+        )
     target = shared.target_from_flags()
     if SMOKE.value:
         target = dataclasses.replace(target, refine=False)
     result = tfopt.optimize(baseline, techniques, task=task, target=target)
+    if not is_chief(task):
+        return
     print(result.report)
     directory = result.save(shared.OUTPUT.value, overwrite=shared.OVERWRITE.value)
     for file in sorted(Path(directory).iterdir()):
         print(f"wrote {file} ({file.stat().st_size:,} bytes)")
+    print(f"The report: {directory / 'report.html'} (opens in any browser, without a network)")

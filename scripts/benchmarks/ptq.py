@@ -7,22 +7,17 @@ and kept in the cache: a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import concurrent.futures.process
 import dataclasses
 import functools
-import json
 import logging
-import multiprocessing
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import Self
-
 import tfopt
 from benchmarks import BenchmarkReport, Settings, ptq_ways
+from benchmarks.cells import Apart, baselines, kept, plain, said
 from benchmarks.ptq_ways import CONVERTER, DEFAULT, Way
 from tfopt.measure.cost import benchmark_interleaved
 from tfopt.tables import markdown_table
@@ -31,7 +26,6 @@ NETS = ("resnet8", "resnet8 stressed", "depthwise", "depthwise stressed")
 EPOCHS = {"resnet8": 30.0, "depthwise": 24.0}
 FLOAT = "float32"
 _SMOKE_NETS = ("digits stressed",)
-_LIMIT_S = 1800.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +68,7 @@ def run(settings: Settings) -> BenchmarkReport:
             w for w in ways if w.name in (FLOAT, CONVERTER, DEFAULT) and w.numerics != "int16x8"
         ]
     cells: dict[str, list[Cell]] = {net: [] for net in nets}
-    with _Apart() as apart:
+    with Apart() as apart:
         # 16-bit activations run in kernels that are 20 times slower: last
         for way in sorted(ways, key=lambda way: way.numerics == "int16x8"):
             for net in nets:
@@ -85,47 +79,22 @@ def run(settings: Settings) -> BenchmarkReport:
     return BenchmarkReport("\n\n".join(sections), tuple(missed))
 
 
-class _Apart:
-    """A process that makes cells, and is made anew when a cell kills it."""
-
-    def __enter__(self) -> Self:
-        self._pool = self._new()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def call(self, function: Callable[..., Cell], *arguments: Any) -> Cell:
-        """Calls a function in the process; raises what it raises, or that the process is gone."""
-        try:
-            return self._pool.submit(function, *arguments).result(_LIMIT_S)
-        except concurrent.futures.process.BrokenProcessPool:
-            self._pool = self._new()
-            raise
-
-    @staticmethod
-    def _new() -> concurrent.futures.ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return concurrent.futures.ProcessPoolExecutor(1, mp_context=context)
-
-
 def _float_way() -> Way:
     return Way(FLOAT, FLOAT, ptq_ways.float_file)
 
 
-def _cell(net: str, way: Way, settings: Settings, apart: _Apart) -> Cell:
+def _cell(net: str, way: Way, settings: Settings, apart: Apart) -> Cell:
     """A cell out of the cache, or made now."""
-    file = _place(net, way.name, way.numerics, settings).with_suffix(".json")
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def make() -> Cell:
         try:
             cell = apart.call(_make, net, way.name, way.numerics, settings)
         except Exception as error:  # a peer's: anything can come out of it, or its process dies
-            said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            cell = Cell(way.name, way.numerics, way.is_peer, error=said)
-        file.write_text(json.dumps(dataclasses.asdict(cell), indent=2))
+            cell = Cell(way.name, way.numerics, way.is_peer, error=said(error))
         print(f"{net}: {way.numerics} {way.name}: {cell.accuracy} {cell.error}", file=sys.stderr)
-    return Cell(**json.loads(file.read_text()))
+        return cell
+
+    return kept(_place(net, way.name, way.numerics, settings).with_suffix(".json"), Cell, make)
 
 
 def _make(net: str, name: str, numerics: str, settings: Settings) -> Cell:
@@ -168,8 +137,7 @@ def _subject(net: str, settings: Settings) -> tuple[tfopt.Task, Any]:
         fine_tune(model, task, epochs=2, learning_rate=5e-3)
     else:
         task = tfopt.Task.from_tfds("cifar10", data_dir=settings.data_dir, batch_size=64)
-        baselines = _baselines()
-        model = baselines.load_or_train(
+        model = baselines().load_or_train(
             task,
             epochs=EPOCHS[architecture],
             cache=settings.cache / "baselines",
@@ -178,20 +146,9 @@ def _subject(net: str, settings: Settings) -> tuple[tfopt.Task, Any]:
     return task, stress(model) if stressed else model
 
 
-def _baselines() -> Any:
-    """The recipes' module of baselines."""
-    recipes = str(Path(__file__).parents[2] / "recipes")
-    if recipes not in sys.path:
-        sys.path.insert(0, recipes)
-    import baselines
-
-    return baselines
-
-
 def _place(net: str, name: str, numerics: str, settings: Settings) -> Path:
     """Where a cell is kept, without a suffix."""
-    plain = "".join(c if c.isalnum() else "_" for c in name)
-    return settings.cache / "ptq" / net.replace(" ", "_") / f"{numerics}-{plain}"
+    return settings.cache / "ptq" / net.replace(" ", "_") / f"{numerics}-{plain(name)}"
 
 
 def _latencies(net: str, cells: list[Cell], settings: Settings) -> dict[tuple[str, str], float]:
@@ -241,11 +198,11 @@ def _missed(net: str, cells: list[Cell]) -> list[str]:
     find = functools.partial(_find, cells)
     whole = find(FLOAT, FLOAT)
     eight, four = find(DEFAULT, "int8"), find(DEFAULT, "int4")
-    plain = find(CONVERTER, "int8")
+    stock = find(CONVERTER, "int8")
     peers = [c.accuracy or 0.0 for c in cells if c.peer and c.numerics == "int4" and c.integer_only]
     goals = {
         "int8 within 0.2 points of float": eight >= whole - 0.002,
-        "int8 never below the plain converter": eight >= plain,
+        "int8 never below the plain converter": eight >= stock,
         "int4 within 1 point of float": four >= whole - 0.01,
         "int4 2 points above the best peer": four >= max(peers, default=0.0) + 0.02,
     }

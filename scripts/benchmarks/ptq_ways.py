@@ -44,7 +44,7 @@ def float_file(model: Any, task: tfopt.Task) -> bytes:
 
 def _peers() -> list[Way]:
     found = [
-        Way(CONVERTER, numerics, _converter(numerics), True) for numerics in ("int8", "int16x8")
+        Way(CONVERTER, numerics, converter(numerics), True) for numerics in ("int8", "int16x8")
     ]
     bits = {"int8": (8, 8), "int16x8": (16, 8), "int4": (8, 4)}
     methods = {
@@ -109,8 +109,8 @@ def _calibrated(method: Any) -> Callable[[Any, tfopt.Task], bytes]:
     return lambda model, task: tfopt.convert(model, task=task, target=target)
 
 
-def _converter(numerics: str) -> Callable[[Any, tfopt.Task], bytes]:
-    """As its documentation says."""
+def converter(numerics: str) -> Callable[[Any, tfopt.Task], bytes]:
+    """TensorFlow's converter, used as its documentation says; for int8 or int16x8."""
 
     def make(model: Any, task: tfopt.Task) -> bytes:
         import tensorflow as tf

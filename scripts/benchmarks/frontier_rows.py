@@ -1,0 +1,268 @@
+"""The rows of the frontier: nets, and the ways in which they are made smaller and faster.
+
+All rows of a net are trained for the same number of epochs after the baseline, with the same
+optimizer, schedule, batches and augmentation (`tfopt.training.fine_tune`), whoever's they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tfopt
+from benchmarks import frontier_peers as peers
+from benchmarks.cells import baselines
+from benchmarks.frontier_table import CONVERTER, FLOAT
+from benchmarks.ptq_ways import converter
+
+# A pruned or shrunk model learns at the rate its baseline was trained with.
+RATE = 5e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A net of the table.
+
+    Args:
+        name: What it is called.
+        architecture: As the recipe calls it.
+        data: A TFDS name, or `digits`.
+        baseline_epochs: How long the baseline is trained.
+        epochs: How long each row is trained after that.
+        cuts: What share of the multiply-accumulate operations goes with few, some and many
+            channels; and whether the dispensable branches go before.
+        dispensable: Residual branches, by the layer that makes their channels. Those at full
+            resolution take most of the time, and hold few of the weights.
+    """
+
+    name: str
+    architecture: str
+    data: str
+    baseline_epochs: float
+    epochs: float
+    cuts: tuple[tuple[float, bool], ...] = ((0.25, False), (0.4, False), (0.6, False))
+    dispensable: tuple[str, ...] = ()
+
+    def task(self, data_dir: str | None) -> tfopt.Task:
+        """The data."""
+        if self.data == "digits":
+            return tfopt.Task.digits(batch_size=64)
+        return tfopt.Task.from_tfds(self.data, data_dir=data_dir, batch_size=64)
+
+    def baseline(self, task: tfopt.Task, cache: Path) -> Any:
+        """The trained model all rows start from."""
+        return baselines().load_or_train(
+            task, epochs=self.baseline_epochs, cache=cache, architecture=self.architecture
+        )
+
+
+_RESNET_CUTS = ((0.2, False), (0.0, True), (0.4, True))
+NETS = (
+    Net("resnet8", "resnet8", "cifar10", 100.0, 10.0, _RESNET_CUTS, ("block1_a_conv",)),
+    Net("depthwise", "depthwise", "cifar10", 24.0, 8.0),
+)
+QUICK_NETS = (Net("mnist", "cnn", "mnist", 1.0, 0.5),)
+SMOKE_NETS = (Net("digits", "cnn", "digits", 1.0, 0.2),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A training of a row, or its conversion. Rows that begin alike share their trainings.
+
+    Args:
+        settings: All that the result depends on, beside the model it is given.
+        epochs: How long it trains.
+        apply: Makes a model of a model, or a file; the task's teacher is the baseline.
+    """
+
+    settings: str
+    epochs: float
+    apply: Callable[[Any, tfopt.Task], Any]
+
+
+_CONVERSION = Step(CONVERTER, 0, converter("int8"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way.
+
+    Args:
+        name: What it is called in the table.
+        steps: The trainings.
+        export: The conversion.
+        owner: Whose it is: TF-MOT's, tfopt's, or nobody's (what all are compared with).
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    export: Step
+    owner: str
+
+    @property
+    def epochs(self) -> float:
+        """How long it trains, all steps together."""
+        return sum(step.epochs for step in self.steps)
+
+    def key(self, net: Net, steps: int | None = None) -> str:
+        """What tells the model after so many steps from any other; without a number, the file."""
+        parts = (*self.steps, self.export) if steps is None else self.steps[:steps]
+        told = [net.name, net.baseline_epochs, *(part.settings for part in parts)]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+
+
+def rows(net: Net) -> tuple[Row, ...]:
+    """All rows of a net, in the table's order.
+
+    Example:
+        >>> {row.epochs for row in rows(NETS[0])}
+        {0, 10.0}
+    """
+    return (*_references(), *_tfmot(net), *_tfopt(net))
+
+
+def smoke_rows(net: Net) -> tuple[Row, ...]:
+    """A few rows of each kind."""
+    some = (FLOAT, CONVERTER, "prune 50 %", "channels off, 8 bits")
+    return tuple(row for row in rows(net) if row.name.split(": ")[-1] in some)
+
+
+def _references() -> list[Row]:
+    """The baseline, and what everyone has without training."""
+    return [
+        Row(FLOAT, (), _export(tfopt.Target.float32()), ""),
+        Row(CONVERTER, (), _CONVERSION, ""),
+    ]
+
+
+def _tfmot(net: Net) -> list[Row]:
+    """TF-MOT alone, each of its techniques and its longest chain, through its own API."""
+    whole, third = net.epochs, net.epochs / 3
+    chains = {
+        "prune 50 %": [_peer("prune", whole, RATE, sparsity=0.5)],
+        "prune 80 %": [_peer("prune", whole, RATE, sparsity=0.8)],
+        "cluster 16": [_peer("cluster", whole, 1e-3)],
+        "QAT": [_peer("quantize", whole, 1e-3)],
+        "PCQAT 50 %": [
+            _peer("prune", third, RATE, sparsity=0.5),
+            _peer("cluster", third, 1e-3),
+            _peer("quantize", whole - 2 * third, 1e-3),
+        ],
+        "PCQAT 80 %": [
+            _peer("prune", third, RATE, sparsity=0.8),
+            _peer("cluster", third, 1e-3),
+            _peer("quantize", whole - 2 * third, 1e-3),
+        ],
+    }
+    return [
+        Row(f"TF-MOT: {name}", tuple(steps), _CONVERSION, "TF-MOT")
+        for name, steps in chains.items()
+    ]
+
+
+def _tfopt(net: Net) -> list[Row]:
+    """Chains of tfopt's techniques. Those that begin alike share their first trainings."""
+    whole = net.epochs
+    eight, four = _export(tfopt.Target.int8()), _export(tfopt.Target.int4_weights())
+    sparse = _export(tfopt.Target.int8(sparse_encoding=True))
+    few, some, many = net.cuts
+    half, most = _pruned(0.5, whole / 2), _pruned(0.8, 0.6 * whole)
+    mixed = [*_cut(net, few, 0.3 * whole), _pruned(0.7, 0.3 * whole), *_shared(0.4 * whole)]
+    begun = _cut(net, some, 0.3 * whole)
+    chains = {
+        "QAT": ([_quantized(whole)], eight),
+        "prune 50 %": ([_pruned(0.5, whole)], eight),
+        "prune 50 %, cluster 16, QAT": ([half, *_shared(whole / 2)], eight),
+        "prune 80 %, QAT": ([most, _quantized(0.4 * whole)], eight),
+        "prune 80 %, QAT, stored sparse": ([most, _quantized(0.4 * whole)], sparse),
+        "prune 80 %, cluster 16, QAT": ([most, *_shared(0.4 * whole)], eight),
+        "low rank": ([_low_rank(whole)], eight),
+        "few channels off": (_cut(net, few, whole), eight),
+        "channels off, 8 bits": (_cut(net, some, whole), eight),
+        "channels off, 4 bits": (_cut(net, some, whole), four),
+        "many channels off, 8 bits": (_cut(net, many, whole), eight),
+        "many channels off, 4 bits": (_cut(net, many, whole), four),
+        "few channels off, prune 70 %, cluster 16, QAT": (mixed, eight),
+        "channels off, prune 50 %, cluster 16, QAT": (
+            [*begun, _pruned(0.5, 0.3 * whole), *_shared(0.4 * whole)],
+            eight,
+        ),
+        "channels off, prune 80 %, QAT, stored sparse": (
+            [*begun, _pruned(0.8, 0.4 * whole), _quantized(0.3 * whole)],
+            sparse,
+        ),
+    }
+    return [
+        Row(f"tfopt: {name}", tuple(steps), export, "tfopt")
+        for name, (steps, export) in chains.items()
+    ]
+
+
+def _cut(net: Net, cut: tuple[float, bool], epochs: float) -> list[Step]:
+    """Residual branches that can go, and channels."""
+    macs, branches = cut
+    steps = []
+    if branches:
+        first = 0.2 * epochs if macs else epochs
+        steps.append(_channels(first, channels=0.99, only=net.dispensable))
+        epochs -= first
+    return [*steps, _channels(epochs, macs=macs)] if macs else steps
+
+
+def _channels(epochs: float, **aim: Any) -> Step:
+    return _step(tfopt.ChannelPruning(epochs=epochs, learning_rate=RATE, teacher="baseline", **aim))
+
+
+def _pruned(sparsity: float, epochs: float) -> Step:
+    """Zeros where they cost least."""
+    return _step(
+        tfopt.MagnitudePruning(
+            sparsity=sparsity,
+            allocation="sensitivity" if sparsity > 0.5 else "global",
+            epochs=epochs,
+            learning_rate=RATE,
+            teacher="baseline",
+        )
+    )
+
+
+def _shared(epochs: float) -> list[Step]:
+    """Shared weights, and training that keeps them shared in the file."""
+    clusters = tfopt.WeightClustering(epochs=0.4 * epochs, learning_rate=1e-3, teacher="baseline")
+    return [_step(clusters), _quantized(0.6 * epochs)]
+
+
+def _quantized(epochs: float) -> Step:
+    return _step(tfopt.QuantizationAware(epochs=epochs, learning_rate=1e-3, teacher="baseline"))
+
+
+def _low_rank(epochs: float) -> Step:
+    return _step(tfopt.LowRank(macs=0.4, epochs=epochs, learning_rate=RATE, teacher="baseline"))
+
+
+def _step(technique: Any) -> Step:
+    """One of tfopt's techniques."""
+    return Step(f"{technique.name} {technique.settings}", technique.epochs, technique.apply)
+
+
+def _peer(name: str, epochs: float, learning_rate: float, **settings: float) -> Step:
+    """One of TF-MOT's."""
+
+    def apply(model: Any, task: tfopt.Task) -> Any:
+        make = getattr(peers, name)
+        return make(model, task, epochs=epochs, learning_rate=learning_rate, **settings)
+
+    return Step(f"TF-MOT {name} {epochs} {learning_rate} {settings}", epochs, apply)
+
+
+def _export(target: tfopt.Target) -> Step:
+    """The conversion of tfopt, with what it tries by itself after training."""
+
+    def apply(model: Any, task: tfopt.Task) -> bytes:
+        return tfopt.convert(model, task=task, target=target)
+
+    given = [(field, getattr(target, field.name)) for field in dataclasses.fields(target)]
+    return Step(str([(f.name, value) for f, value in given if value != f.default]), 0, apply)
