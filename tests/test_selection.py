@@ -1,7 +1,8 @@
 import pytest
 
-from tfopt.errors import SettingError
-from tfopt.selection import select
+from tfopt.errors import SettingError, TechniqueError
+from tfopt.keras_gate import tf_keras
+from tfopt.selection import check_touched, select
 from tfopt.technique import Skipped
 from tfopt.testing import small_cnn
 
@@ -44,3 +45,15 @@ def test_an_unknown_name_is_refused_with_the_nearest(model, setting):
     message = rf"{setting}=\('Conv3D',\), and the model has no layer 'Conv3D'.*'Conv2D' is nearest"
     with pytest.raises(SettingError, match=message):
         select(model, only_convolutions, **{setting: ("Conv3D",)})
+
+
+def test_a_selection_of_nothing_is_refused_with_the_reasons(model):
+    told = {"can": "X can touch no layer", "expected": "a convolution", "fix": "leave it out"}
+    some = select(model, only_convolutions)
+    assert check_touched(some, model, **told) is some
+    none = select(model, lambda layer: f"not {layer.name}")
+    with pytest.raises(TechniqueError, match=r"X can touch no layer \(stem_conv: not stem_conv; "):
+        check_touched(none, model, **told)
+    empty = tf_keras.Sequential([tf_keras.Input((2,))])
+    with pytest.raises(TechniqueError, match="X can touch no layer, as it has none; expected a c"):
+        check_touched(select(empty, only_convolutions), empty, **told)

@@ -10,10 +10,24 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from tfopt.measure.cost import Latency, benchmark_interleaved
-from tfopt.measure.paired import difference, drop
+from tfopt.data import DataWarning
+from tfopt.errors import InterpreterError
+from tfopt.measure.comparison import compare, divergence
+from tfopt.measure.cost import Latency, benchmark_interleaved, ratio
+from tfopt.measure.layer_figures import layer_figures
+from tfopt.measure.paired import difference
+from tfopt.measure.profile import profile
 from tfopt.measure.quality import Quality, agreement, evaluate
-from tfopt.report import Budget, Difference, LayerSensitivity, Report, Score, Step, Trial
+from tfopt.report import (
+    LayerFigures,
+    LayerSensitivity,
+    Profile,
+    Report,
+    Score,
+    Step,
+    Trial,
+)
+from tfopt.report.budgets import judged
 from tfopt.target import Target
 from tfopt.technique import Selection
 from tfopt.tflite.convert import FloatOpsWarning, convert
@@ -26,7 +40,27 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 _NOTHING = Selection(touched=(), skipped=())
-_OF_THE_FILE = (FloatOpsWarning, InexactFileWarning)
+_PROFILE_RUNS, _PROFILE_SECONDS = 50, 5.0
+_OF_THE_FILE = (DataWarning, FloatOpsWarning, InexactFileWarning)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A model as the file of a target, and what it is worth.
+
+    Args:
+        model: The model it was made from.
+        target: What it was made for.
+        tflite: Its content.
+        quality: The metric on the validation data.
+        warnings: What the conversion warned of.
+    """
+
+    model: tf_keras.Model
+    target: Target
+    tflite: bytes
+    quality: Quality
+    warnings: tuple[Warning, ...] = ()
 
 
 @dataclasses.dataclass
@@ -34,13 +68,10 @@ class _Row:
     """What is known of a step before the latencies are measured together."""
 
     name: str
-    tflite: bytes
-    target: Target
-    quality: Quality
+    measured: Measured
     seconds: float
     selection: Selection
     settings: str
-    warnings: tuple[str, ...]
 
 
 class Measurements:
@@ -54,12 +85,12 @@ class Measurements:
     @property
     def files(self) -> list[bytes]:
         """The `.tflite` of each step."""
-        return [row.tflite for row in self._rows]
+        return [row.measured.tflite for row in self._rows]
 
     @property
-    def baseline(self) -> Quality:
-        """The metric of the first row."""
-        return self._rows[0].quality
+    def measured(self) -> list[Measured]:
+        """What was measured for each step."""
+        return [row.measured for row in self._rows]
 
     def add(
         self,
@@ -70,11 +101,11 @@ class Measurements:
         settings: str = "",
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
-        tflite, told = converted(model, self._task, target)
-        for warning in told:
+        found = measured(model, self._task, target)
+        for warning in found.warnings:
             if isinstance(warning, FloatOpsWarning):  # of the others, later steps may take care
                 warnings.warn(warning, stacklevel=3)
-        self.add_file(name, tflite, target, selection, settings, tuple(map(str, told)))
+        self.add_measured(name, found, selection, settings)
 
     def add_file(
         self,
@@ -82,14 +113,28 @@ class Measurements:
         tflite: bytes,
         target: Target,
         selection: Selection = _NOTHING,
-        settings: str = "",
+        *,
         told: tuple[str, ...] = (),
     ) -> None:
-        """Adds a row for a file that is made already."""
+        """Adds a row for what was made of the last row's file, and measures it."""
         quality = evaluate(tflite, task=self._task, split="validation")
+        last = self._rows[-1].measured
+        found = dataclasses.replace(
+            last,
+            target=target,
+            tflite=tflite,
+            quality=quality,
+            warnings=(*last.warnings, *map(UserWarning, told)),
+        )
+        self.add_measured(name, found, selection)
+
+    def add_measured(
+        self, name: str, found: Measured, selection: Selection = _NOTHING, settings: str = ""
+    ) -> None:
+        """Adds a row for a file that is made and measured already."""
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        self._rows.append(_Row(name, tflite, target, quality, seconds, selection, settings, told))
+        self._rows.append(_Row(name, found, seconds, selection, settings))
 
     def report(
         self,
@@ -98,39 +143,63 @@ class Measurements:
         trials: tuple[Trial, ...] = (),
         sensitivity: tuple[LayerSensitivity, ...] = (),
     ) -> Report:
-        """Measures latencies and the test set, and judges the budgets."""
-        latencies = benchmark_interleaved(self.files)
+        """Measures latencies, the test set and the last file's inside, and judges the budgets."""
+        profiled, latencies = self._profile(), benchmark_interleaved(self.files)
         tests: dict[int, Quality] = {}
         if self._task.test is not None:
             for index in (0, len(self._rows) - 1):
-                tflite = self._rows[index].tflite
+                tflite = self.files[index]
                 tests[index] = evaluate(tflite, task=self._task, split="test")
         steps = tuple(
-            self._step(row, latency, _score(tests[index]) if index in tests else None)
-            for index, (row, latency) in enumerate(zip(self._rows, latencies, strict=True))
+            self._step(index, latencies, _score(tests[index]) if index in tests else None)
+            for index in range(len(self._rows))
         )
-        ends = list(tests.values()) or [self._rows[0].quality, self._rows[-1].quality]
-        return Report(
-            metric=self._rows[0].quality.metric,
-            higher_is_better=self._rows[0].quality.higher_is_better,
+        first, last = (self._rows[index].measured.quality for index in (0, -1))
+        ends = list(tests.values()) or [first, last]
+        compared = compare(ends[-1], ends[0], task=self._task)
+        made = Report(
+            metric=first.metric,
+            higher_is_better=first.higher_is_better,
             steps=steps,
-            budgets=_budgets(target, steps[-1], drop(ends[-1], ends[0], seed=self._task.seed)),
             environment=environment(),
             trials=trials,
             sensitivity=sensitivity,
+            split=ends[0].split,
+            difference=compared.difference,
+            groups=compared.groups,
+            mistakes=compared.mistakes,
+            profile=profiled,
+            layers=self._layers(),
         )
+        return dataclasses.replace(made, budgets=judged(target, made))
 
-    def _step(self, row: _Row, latency: Latency, test: Score | None) -> Step:
+    def _profile(self) -> Profile | None:
+        """Where the last file's time goes; if that cannot be found out, it is a warning of it."""
+        last = self._rows[-1]
+        try:
+            return profile(last.measured.tflite, runs=_PROFILE_RUNS, seconds=_PROFILE_SECONDS)
+        except InterpreterError as error:  # some files run with one kind of kernels only
+            told = (*last.measured.warnings, UserWarning(f"no profile: {error.received}"))
+            last.measured = dataclasses.replace(last.measured, warnings=told)
+            return None
+
+    def _layers(self) -> tuple[LayerFigures, ...]:
+        """What the Keras layers are in the last file; a float file loses nothing in them."""
+        last = self._rows[-1].measured
+        task = self._task if last.target.numerics != "float32" else None
+        return layer_figures(last.tflite, last.model, task=task)
+
+    def _step(self, index: int, latencies: list[Latency], test: Score | None) -> Step:
         """A finished row of the report."""
-        inspection = inspect(row.tflite)
-        baseline = self._rows[0].quality
-        against = None if row is self._rows[0] else difference(row.quality, baseline)
+        row, latency, seed = self._rows[index], latencies[index], self._task.seed
+        inspection = inspect(row.measured.tflite)
+        quality, baseline = row.measured.quality, self._rows[0].measured.quality
         return Step(
             name=row.name,
-            numerics=row.target.numerics,
-            validation=_score(row.quality),
+            numerics=row.measured.target.numerics,
+            validation=_score(quality),
             test=test,
-            agreement=agreement(row.quality.outputs, baseline.outputs),
+            agreement=agreement(quality.outputs, baseline.outputs),
             bytes=inspection.bytes,
             deflated_bytes=inspection.deflated_bytes,
             latency_ms=latency.median_ms,
@@ -144,20 +213,36 @@ class Measurements:
             settings=row.settings,
             touched=row.selection.touched,
             skipped=row.selection.skipped,
-            warnings=row.warnings,
-            difference=against,
+            warnings=tuple(map(str, row.measured.warnings)),
+            difference=difference(quality, baseline, seed=seed) if index else None,
+            kl=divergence(quality, baseline, task=self._task),
+            latency_ratio=ratio(latency, latencies[0], seed=seed) if index else None,
+            latencies_ms=latency.quantiles_ms,
+            arena_bytes=inspection.arena_bytes,
+            outputs=quality.parts,
         )
 
 
-def converted(
-    model: tf_keras.Model, task: Task, target: Target
-) -> tuple[bytes, tuple[Warning, ...]]:
-    """Returns the plain conversion of a model, and what it warned of in the file.
+def measured(model: tf_keras.Model, task: Task, target: Target) -> Measured:
+    """Makes the plain conversion of a model, and measures it on the validation data.
 
     Args:
-        model: A tf_keras model.
-        task: Gives the samples to calibrate with.
+        model: A tf_keras model; it is left as it was.
+        task: Gives the samples to calibrate with, and the validation data.
         target: What the file is made for.
+
+    Returns:
+        The file, with what its conversion warned of in it.
+
+    Raises:
+        TfoptError: As `tflite.convert` does.
+
+    Example:
+        >>> import tfopt
+        >>> from tfopt.testing import dense_net
+        >>> found = measured(dense_net(), tfopt.Task.digits(), tfopt.Target.float32())
+        >>> found.quality.split, found.warnings
+        ('validation', ())
     """
     with warnings.catch_warnings(record=True) as caught:
         for category in _OF_THE_FILE:
@@ -168,29 +253,14 @@ def converted(
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    told = (w.message for w in caught if isinstance(w.message, _OF_THE_FILE))
-    return tflite, tuple(told)
+    told = tuple(w.message for w in caught if isinstance(w.message, _OF_THE_FILE))
+    quality = evaluate(tflite, task=task, split="validation")
+    return Measured(model=model, target=target, tflite=tflite, quality=quality, warnings=told)
 
 
 def _score(quality: Quality) -> Score:
     """A quality as the report keeps it: without the outputs."""
     return Score(quality.value, quality.low, quality.high, quality.samples)
-
-
-def _budgets(target: Target, last: Step, lost: Difference) -> tuple[Budget, ...]:
-    """Each budget of the target against the last row."""
-    spent = []
-    if target.max_accuracy_drop is not None:
-        split, score = ("test", last.test) if last.test else ("validation", last.validation)
-        told = f"{lost} on {score.samples:,} {split} samples"
-        spent.append(Budget("max_accuracy_drop", target.max_accuracy_drop, lost.value, told))
-    if target.max_bytes is not None:
-        told = f"{last.bytes:,} bytes"
-        spent.append(Budget("max_bytes", target.max_bytes, last.bytes, told))
-    if target.max_latency_ms is not None:
-        told = f"{last.latency_ms:.3g} ms on one thread of this machine"
-        spent.append(Budget("max_latency_ms", target.max_latency_ms, last.latency_ms, told))
-    return tuple(spent)
 
 
 def environment() -> dict[str, str]:

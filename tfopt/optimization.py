@@ -14,14 +14,22 @@ from tfopt import facts
 from tfopt.errors import LostGainError, SettingError
 from tfopt.files import write_directory
 from tfopt.keras_gate import load_model, save_model
-from tfopt.measurement import Measurements, environment
-from tfopt.post_training.choice import can_refine, refine
+from tfopt.measure.groups import check_groups
+from tfopt.measure.paired import drop
+from tfopt.measurement import Measured, Measurements, environment
+from tfopt.post_training.choice import Refined, can_refine, refine
+from tfopt.post_training.precision import can_mix
 from tfopt.recipe import FILE_NAME as RECIPE_FILE
 from tfopt.recipe import Recipe
 from tfopt.report import LayerSensitivity, Report, Trial
+from tfopt.reporting.card import model_card
+from tfopt.reporting.html import page
+from tfopt.reporting.saved import CARD_FILE, MODEL_FILE, PAGE_FILE, REPORT_FILE
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
 from tfopt.technique import Selection, Stage, Technique, check_order
+from tfopt.tflite.sparse import encode
+from tfopt.usage import Usage
 
 if TYPE_CHECKING:
     import tf_keras
@@ -50,7 +58,7 @@ class Result:
     baseline: tf_keras.Model
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Writes `model.tflite`, `report.json`, `report.md`, `recipe.json` and the baseline.
+        """Writes the file, the report (`.html`, `.md`, `.json`), model card, recipe and baseline.
 
         Args:
             directory: Made if missing; all files appear in it at once, or none.
@@ -63,11 +71,18 @@ class Result:
             OutputExistsError: The directory is not empty and `overwrite` is not set.
             OutputError: It cannot be written.
         """
+        parts: dict[str, Any] = {
+            "recipe": self.recipe.to_dict(),
+            "tflite": self.tflite,
+            "name": Path(directory).resolve().name,
+        }
         with write_directory(directory, overwrite=overwrite) as new:
-            (new / "model.tflite").write_bytes(self.tflite)
+            (new / MODEL_FILE).write_bytes(self.tflite)
             report = json.dumps(self.report.to_dict(), indent=2) + "\n"
-            (new / "report.json").write_text(report, encoding="utf-8")
+            (new / REPORT_FILE).write_text(report, encoding="utf-8")
             (new / "report.md").write_text(self.report.to_markdown(), encoding="utf-8")
+            (new / PAGE_FILE).write_text(page(self.report, **parts), encoding="utf-8")
+            (new / CARD_FILE).write_text(model_card(self.report, **parts), encoding="utf-8")
             (new / RECIPE_FILE).write_text(self.recipe.to_json(), encoding="utf-8")
             save_model(self.baseline, new / BASELINE_FILE)
         return Path(directory)
@@ -85,7 +100,8 @@ def optimize(
     The rows of the report are the float32 baseline, the baseline as the target's file (unless the
     target is float32: what conversion alone does), and each technique's file for the target. At
     the end, unless a technique has rounded the weights already, post-training techniques
-    are tried; if one makes a better file on the validation data, that is the last row.
+    are tried; if one makes a better file on the validation data, that is the last row. So is a file
+    with layers in finer numbers, where the target's `max_accuracy_drop` would not be kept else.
 
     Args:
         model: A path, a Keras 3 model or a tf_keras model. It is left as it was.
@@ -115,26 +131,24 @@ def optimize(
         >>> tfopt.inspect(result.tflite).integer_only
         True
     """
-    baseline, steps = _begin(model, techniques, task, target)
+    dense = _dense(target)
+    baseline, steps = _begin(model, techniques, task, dense)
     task = dataclasses.replace(task, teacher=baseline)
     current = baseline
     for technique in techniques:
         current, selection = _apply(technique, current, task)
-        steps.add(technique.name, current, target, selection, technique.settings)
+        steps.add(technique.name, current, dense, selection, technique.settings)
     trials: tuple[Trial, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
-    rounded = any(technique.stage >= Stage.QUANTIZATION for technique in techniques)
-    if can_refine(current, target) and not rounded:
-        refined = refine(current, task=task, target=target, baseline=steps.baseline)
-        current, trials, sensitivity = refined.model, refined.trials, refined.sensitivity
+    refined = _refined(current, techniques, task, dense, steps.measured)
+    if refined is not None:
+        current, trials, sensitivity = refined.best.model, refined.trials, refined.sensitivity
         if refined.is_changed:
-            steps.add_file(
-                "post-training",
-                refined.tflite,
-                refined.target,
-                settings=refined.name,
-                told=tuple(map(str, refined.warnings)),
-            )
+            told = f"{refined.name}: the best of {refined.files} files"
+            steps.add_measured("post-training", refined.best, settings=told)
+    if target.sparse_encoding:
+        encoded, selection = encode(steps.files[-1])
+        steps.add_file("sparse encoding", encoded, target, selection, told=_bought(selection))
     report = steps.report(target, trials=trials, sensitivity=sensitivity)
     tflite = steps.files[-1]
     recipe = Recipe(
@@ -144,6 +158,46 @@ def optimize(
         made_from=_made_from(baseline, task, tflite),
     )
     return Result(tflite, current, report, recipe, baseline)
+
+
+def _refined(
+    model: tf_keras.Model,
+    techniques: Sequence[Technique],
+    task: Task,
+    target: Target,
+    known: Sequence[Measured],
+) -> Refined | None:
+    """What can be done without training; None if there is nothing to try."""
+    rounded = any(technique.stage >= Stage.QUANTIZATION for technique in techniques)
+    change_weights = can_refine(model, target) and not rounded
+    baseline, limit = known[0].quality, target.max_accuracy_drop
+    lost = drop(known[-1].quality, baseline, seed=task.seed).value
+    too_much = limit is not None and can_mix(target) and not lost <= limit
+    if not (change_weights or too_much):
+        return None
+    return refine(
+        model,
+        task=task,
+        target=target,
+        known=known,
+        baseline=baseline,
+        change_weights=change_weights,
+    )
+
+
+def _dense(target: Target) -> Target:
+    """The target without sparse encoding, which has a row of its own: what it buys is seen."""
+    # a recipe's target or anything else may have come in: `_begin` says so
+    if not isinstance(target, Target) or not target.sparse_encoding:
+        return target
+    return dataclasses.replace(target, sparse_encoding=False)
+
+
+def _bought(selection: Selection) -> tuple[str, ...]:
+    """What is to say of an encoding that bought nothing."""
+    if selection.touched:
+        return ()
+    return ("No kernel has enough zeros to get smaller: the file stays as it is.",)
 
 
 def ablate(
@@ -207,6 +261,8 @@ def _begin(
         technique.select(baseline)
     steps = Measurements(task)
     steps.add("baseline", baseline, Target.float32())
+    if target.max_group_drop is not None:
+        check_groups(task, steps.measured[0].quality)
     if target.numerics != "float32" or not techniques:
         steps.add("conversion only", baseline, target)
     return baseline, steps
@@ -250,19 +306,10 @@ def _apply(
 def _made_from(baseline: tf_keras.Model, task: Task, tflite: bytes) -> dict[str, Any]:
     """The checksums `reproduce` compares, and where the data came from."""
     return {
-        "baseline": weights_checksum(baseline),
+        "baseline": facts.weights_checksum(baseline),
         "data": task.fingerprint(),
         "source": task.source,
+        "usage": Usage.of(task).to_dict(),
         "tflite_sha256": hashlib.sha256(tflite).hexdigest(),
         "environment": environment(),
     }
-
-
-def weights_checksum(model: tf_keras.Model) -> str:
-    """SHA-256 over the weights of a model, in order."""
-    digest = hashlib.sha256()
-    for variable in model.weights:
-        value = variable.numpy()
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()

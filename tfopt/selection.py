@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tfopt.errors import SettingError, nearest
+from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.technique import Selection, Skipped
 
 if TYPE_CHECKING:
     import tf_keras
 
     ReasonToSkip = Callable[[tf_keras.layers.Layer], str | None]
+
+_MOST_REASONS = 5
 
 
 def select(
@@ -63,6 +65,33 @@ def select(
         else:
             skipped.append(Skipped(layer.name, type(layer).__name__, reason))
     return Selection(tuple(touched), tuple(skipped))
+
+
+def check_touched(
+    selection: Selection, model: tf_keras.Model, *, can: str, expected: str, fix: str
+) -> Selection:
+    """Refuses a selection that touches no layer, with the reasons.
+
+    Args:
+        selection: What a technique would touch.
+        model: The model.
+        can: The technique and what it cannot do: `"LowRank can touch no layer"`.
+        expected: A model that it can work on.
+        fix: What the user may do.
+
+    Returns:
+        The selection, if it touches a layer.
+
+    Raises:
+        TechniqueError: It touches none.
+    """
+    if selection.touched:
+        return selection
+    reasons = [f"{skip.layer}: {skip.reason}" for skip in selection.skipped]
+    told = f" ({'; '.join(reasons[:_MOST_REASONS])})" if reasons else ", as it has none"
+    raise TechniqueError(
+        received=f"model {model.name!r}, of which {can}{told}", expected=expected, fix=fix
+    )
 
 
 def _names(layer: tf_keras.layers.Layer) -> tuple[str, str]:

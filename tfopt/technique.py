@@ -100,6 +100,11 @@ class Technique(abc.ABC):
         """
 
     @property
+    def starts_over(self) -> bool:
+        """Whether another model takes the place of the one that earlier steps have worked on."""
+        return False
+
+    @property
     def name(self) -> str:
         """The technique's name in reports and recipes: its class name."""
         return type(self).__name__
@@ -116,6 +121,32 @@ class Technique(abc.ABC):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
+def check_names(technique: Technique, *fields: str) -> None:
+    """Refuses settings that are no tuples of names; lists, which JSON has, become tuples.
+
+    Args:
+        technique: The technique, in its `__post_init__`.
+        fields: The settings. One whose default is None may be None.
+
+    Raises:
+        SettingError: A setting is something else, or holds something else than strings.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(technique)}
+    for field in fields:
+        value = getattr(technique, field)
+        if isinstance(value, list):
+            object.__setattr__(technique, field, value := tuple(value))
+        if value is None and defaults[field] is None:
+            continue
+        if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
+            named = f"({value!r},)" if isinstance(value, str) else "('conv',)"
+            raise SettingError(
+                received=f"{field}={value!r}",
+                expected="a tuple of layer names or class names",
+                fix=f"write {field}={named}",
+            )
+
+
 def check_order(techniques: Sequence[Technique]) -> None:
     """Refuses, before anything is trained, an order in which a step undoes an earlier one.
 
@@ -130,6 +161,14 @@ def check_order(techniques: Sequence[Technique]) -> None:
             expected="at most one, since a quantized model cannot be quantized again",
             fix=f"keep one; for longer training give {quantizing[0]} more epochs",
         )
+    for place, technique in enumerate(techniques):
+        if technique.starts_over and place:
+            others = [step.name for step in techniques if step is not technique]
+            raise SettingError(
+                received=f"{technique.name} of another model after {techniques[place - 1].name}",
+                expected="it to be the first step, since nothing of the steps before would be left",
+                fix=f"use this order: {', '.join([technique.name, *others])}",
+            )
     for before, after in itertools.pairwise(techniques):
         if after.stage < before.stage:
             works = sorted(techniques, key=lambda technique: technique.stage)

@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfopt.data import as_arrays, check_finite, columns, concatenate, leaves, length, select
+from tfopt.data import (
+    as_arrays,
+    check_finite,
+    columns,
+    concatenate,
+    fitted,
+    leaves,
+    length,
+    select,
+)
 from tfopt.errors import DataError
 
 STRUCTURES = {
@@ -82,3 +91,15 @@ def test_nan_is_counted_and_placed():
     message = r"in 2 of 4 samples of the inputs, 'image' \(first: sample 1\); expected finite"
     with pytest.raises(DataError, match=message):
         check_finite({"image": x}, "the inputs")
+
+
+def test_inputs_are_put_in_the_models_order_and_held_against_its_shapes():
+    left, right = np.zeros((3, 4)), np.ones((3, 7, 2))
+    named, shapes = {"right": right, "left": left}, [(4,), (None, 2)]
+    ordered = fitted(named, ["left", "right"], shapes)
+    assert ordered[0] is left and ordered[1] is right
+    message = r"samples of shape \(7, 2\) for 'right'; expected shape \(None, 2, 1\), where None is"
+    with pytest.raises(DataError, match=message):
+        fitted(named, ["left", "right"], [(4,), (None, 2, 1)])
+    with pytest.raises(DataError, match=r"of shape \(4,\) for 'left'; expected shape \(5,\)"):
+        fitted((left,), ["left"], [(5,)])

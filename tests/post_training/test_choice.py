@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.errors import TechniqueError
 from tfopt.post_training.choice import _best, can_refine, refine
 from tfopt.post_training.trials import Bench
 from tfopt.techniques.quantization_aware import QuantizationAware
 from tfopt.techniques.weight_clustering import WeightClustering
 from tfopt.testing import depthwise_net, small_cnn
 from tfopt.testing.stress import stress
+from tfopt.tflite.convert import convert
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def test_what_helps_is_found_where_the_plain_conversion_fails(uneven, digits):
     assert plain.name == "as it is" and plain.validation.value < 0.7
     assert "EqualizeChannels" in refined.name
     assert refined.drop.value < 0.02
-    assert tfopt.inspect(refined.tflite).integer_only
+    assert tfopt.inspect(refined.best.tflite).integer_only
 
 
 def test_it_is_never_worse_than_the_plain_conversion(digits, trained):
@@ -43,7 +45,7 @@ def test_four_bit_weights_are_learned(digits, trained):
     taken = next(trial for trial in refined.trials if trial.chosen)
     assert taken.error < 0.5 * plain.error
     eight = tfopt.convert(model, task=digits, target=tfopt.Target.int8(refine=False))
-    assert len(refined.tflite) < len(eight)
+    assert len(refined.best.tflite) < len(eight)
 
 
 def test_clusters_are_not_given_up(digits, trained):
@@ -68,8 +70,16 @@ def test_a_fake_quantized_model_is_taken_as_it_is(digits, trained):
     assert not can_refine(trained(small_cnn), dataclasses.replace(target, refine=False))
 
 
-def test_the_report_tells_what_was_tried(uneven, digits):
+def test_the_report_tells_what_was_tried_each_file_made_once(uneven, digits, monkeypatch):
+    made = []
+
+    def counted(model, *, task, target):
+        made.append((model, target))
+        return convert(model, task=task, target=target)
+
+    monkeypatch.setattr("tfopt.measurement.convert", counted)
     result = tfopt.optimize(uneven, [], task=digits, target=tfopt.Target.int8())
+    assert len({(id(model), target) for model, target in made}) == len(made) >= 4
     assert [step.name for step in result.report.steps] == [
         "baseline", "conversion only", "post-training",
     ]  # fmt: skip
@@ -84,6 +94,16 @@ def test_layers_that_the_target_keeps_are_no_change(digits, trained):
     refined = refine(trained(small_cnn), task=digits, target=target)
     assert refined.trials[0].name == "block_conv in int16"
     assert refined.is_changed is not refined.trials[0].chosen
+
+
+def test_what_tensorflow_raises_in_a_technique_is_a_reason_like_others(digits, monkeypatch):
+    def fails(self, model, task):
+        raise MemoryError("no more of it\nat address 5")
+
+    monkeypatch.setattr(tfopt.EqualizeChannels, "apply", fails)
+    message = "on which EqualizeChannels fails with MemoryError: no more of it at address 5; exp"
+    with pytest.raises(TechniqueError, match=message):
+        Bench(small_cnn(), digits).trial((tfopt.EqualizeChannels(),), tfopt.Target.int8())
 
 
 def test_of_files_that_differ_by_chance_one_that_keeps_the_budget_is_taken(digits, trained):

@@ -9,25 +9,15 @@ from tfopt.measure.calibration import activation_ranges
 from tfopt.measure.quality import evaluate
 from tfopt.quantization.synthetic import synthetic_inputs
 from tfopt.target import Target
-from tfopt.task import Task
 from tfopt.testing.models import small_cnn
 from tfopt.tflite.convert import convert
-from tfopt.training import fine_tune
 
 layers = tf_keras.layers
 
 
 @pytest.fixture(scope="module")
-def task():
-    return Task.digits()
-
-
-@pytest.fixture(scope="module")
-def trained(task):
-    tf_keras.utils.set_random_seed(0)
-    model = small_cnn()
-    fine_tune(model, task, epochs=8, learning_rate=5e-3)
-    return model
+def net(trained):
+    return trained(small_cnn)
 
 
 def closeness(model, inputs, want):
@@ -37,25 +27,25 @@ def closeness(model, inputs, want):
     return float(np.exp(np.mean(np.abs(off))))
 
 
-def test_files_calibrated_without_data_are_nearly_as_good(trained, task):
-    whole = evaluate(trained, task=task).value
-    want = activation_ranges(convert(trained, task=task, target=Target.int8())).items()
+def test_files_calibrated_without_data_are_nearly_as_good(net, digits):
+    whole = evaluate(net, task=digits).value
+    want = activation_ranges(convert(net, task=digits, target=Target.int8())).items()
     for value_range in (None, (0, 1)):
-        inputs = synthetic_inputs(trained, 32, value_range=value_range)
-        tflite = convert(trained, representative=inputs, target=Target.int8())
-        assert evaluate(tflite, task=task).value >= whole - 0.02
-        assert closeness(trained, inputs, want) < 1.5
+        inputs = synthetic_inputs(net, 32, value_range=value_range)
+        tflite = convert(net, representative=inputs, target=Target.int8())
+        assert evaluate(tflite, task=digits).value >= whole - 0.02
+        assert closeness(net, inputs, want) < 1.5
     noise = np.random.default_rng(0).normal(size=(32, 8, 8, 1)).astype(np.float32)
-    assert closeness(trained, inputs, want) < closeness(trained, noise, want)
+    assert closeness(net, inputs, want) < closeness(net, noise, want)
 
 
-def test_inputs_are_seeded_and_in_their_range(trained):
-    inputs = synthetic_inputs(trained, 9, seed=3, value_range=(0, 1))
+def test_inputs_are_seeded_and_in_their_range(net):
+    inputs = synthetic_inputs(net, 9, seed=3, value_range=(0, 1))
     assert inputs.shape == (9, 8, 8, 1) and inputs.dtype == np.float32
     assert inputs.min() >= 0 and inputs.max() <= 1
-    again = synthetic_inputs(trained, 9, seed=3, value_range=(0, 1))
+    again = synthetic_inputs(net, 9, seed=3, value_range=(0, 1))
     np.testing.assert_array_equal(inputs, again)
-    assert not np.array_equal(inputs, synthetic_inputs(trained, 9, seed=4, value_range=(0, 1)))
+    assert not np.array_equal(inputs, synthetic_inputs(net, 9, seed=4, value_range=(0, 1)))
 
 
 def test_the_scale_of_the_inputs_is_found():
@@ -79,7 +69,7 @@ def test_several_inputs_come_by_name():
     }
 
 
-def test_what_cannot_be_made_is_refused(trained):
+def test_what_cannot_be_made_is_refused(net):
     image = layers.Input((8,), name="image")
     with pytest.raises(ModelError, match="without a batch norm"):
         synthetic_inputs(tf_keras.Model(image, layers.Dense(2)(image)))
@@ -87,8 +77,8 @@ def test_what_cannot_be_made_is_refused(trained):
     with pytest.raises(ModelError, match="input 'words' of int32"):
         synthetic_inputs(tf_keras.Model(words, layers.Embedding(4, 2)(words)))
     with pytest.raises(SettingError, match="count=0"):
-        synthetic_inputs(trained, 0)
+        synthetic_inputs(net, 0)
     with pytest.raises(SettingError, match=r"value_range=\(1, 0\)"):
-        synthetic_inputs(trained, value_range=(1, 0))
+        synthetic_inputs(net, value_range=(1, 0))
     with pytest.raises(SettingError, match=r"representative=tfopt.synthetic_inputs\(model\)"):
-        convert(trained, target=Target.int8())
+        convert(net, target=Target.int8())

@@ -1,5 +1,8 @@
 """Learned rounding: up or down and no further, the same for the same seed."""
 
+import gc
+import weakref
+
 import numpy as np
 import tensorflow as tf
 
@@ -40,3 +43,16 @@ def test_nothing_to_learn():
         [grid], lambda kernels, step: tf.reduce_sum(kernels[0]), Learning(steps=2, learning_rate=1)
     )
     np.testing.assert_array_equal(learned, [0, 3])
+
+
+def test_nothing_of_the_graph_and_its_data_stays_behind():
+    grid = Grid.of(np.array([0.4, 3.0]), np.array([1.0]), 3)
+    graphs = []
+
+    def error(kernels, step):
+        graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+        return tf.reduce_sum(kernels[0]) ** 2
+
+    learn([grid], error, Learning(steps=2, learning_rate=0.05))
+    gc.collect()
+    assert graphs and not any(graph() for graph in graphs)

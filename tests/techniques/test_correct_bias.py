@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tfopt import training
 from tfopt.errors import DataError, SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
@@ -18,16 +17,13 @@ layers = tf_keras.layers
 
 
 @pytest.fixture(scope="module")
-def task():
-    return Task.digits()
+def task(digits):
+    return digits
 
 
 @pytest.fixture(scope="module")
-def trained(task):
-    tf_keras.utils.set_random_seed(0)
-    model = depthwise_net()
-    training.fine_tune(model, task, epochs=20, learning_rate=1e-2)
-    return model
+def net(trained):
+    return trained(depthwise_net)
 
 
 def rounded(model, bits):
@@ -56,57 +52,57 @@ def error(model, other, task):
     return np.mean((model.predict(x, verbose=0) - other.predict(x, verbose=0)) ** 2)
 
 
-def test_four_bits_lose_less(trained, task):
-    corrected = CorrectBias(bits=4).apply(trained, task)
-    plain = rounded(trained, 4)
+def test_four_bits_lose_less(net, task):
+    corrected = CorrectBias(bits=4).apply(net, task)
+    plain = rounded(net, 4)
     better = rounded(corrected, 4)
-    assert error(trained, better, task) < error(trained, plain, task) / 2
+    assert error(net, better, task) < error(net, plain, task) / 2
     assert accuracy(better, task) >= accuracy(plain, task) + 0.01
 
 
-def test_it_goes_with_equalized_channels(trained, task):
-    equalized = EqualizeChannels().apply(trained, task)
+def test_it_goes_with_equalized_channels(net, task):
+    equalized = EqualizeChannels().apply(net, task)
     corrected = CorrectBias(bits=4).apply(equalized, task)
     after, before = rounded(corrected, 4), rounded(equalized, 4)
-    assert error(trained, after, task) < error(trained, before, task)
+    assert error(net, after, task) < error(net, before, task)
 
 
 @pytest.mark.parametrize("method", ["empirical", "analytic"])
-def test_only_biases_change(trained, task, method):
-    corrected = CorrectBias(bits=4, method=method).apply(trained, task)
-    for layer in trained.layers:
+def test_only_biases_change(net, task, method):
+    corrected = CorrectBias(bits=4, method=method).apply(net, task)
+    for layer in net.layers:
         other = corrected.get_layer(layer.name)
         ours = {weight.name.split("/")[-1]: weight.numpy() for weight in layer.weights}
         theirs = {weight.name.split("/")[-1]: weight.numpy() for weight in other.weights}
         for name, value in ours.items():
             if name != "bias:0":
                 np.testing.assert_array_equal(theirs[name], value)
-    touched = CorrectBias(bits=4, method=method).select(trained).touched
+    touched = CorrectBias(bits=4, method=method).select(net).touched
     assert all(np.abs(corrected.get_layer(name).bias).max() > 0 for name in touched)
 
 
-def test_means_of_every_layer_are_those_of_the_float_model(trained, task):
+def test_means_of_every_layer_are_those_of_the_float_model(net, task):
     """With its own samples, in front of each activation, all corrections before it in place."""
-    corrected = rounded(CorrectBias(bits=4, samples=64).apply(trained, task), 4)
+    corrected = rounded(CorrectBias(bits=4, samples=64).apply(net, task), 4)
     x = task.representative_inputs(64)
     for name in ("stem_bn", "depthwise_bn", "pointwise_bn"):
         means = [
             tf_keras.Model(model.input, model.get_layer(name).output)
             .predict(x, verbose=0)
             .mean((0, 1, 2))
-            for model in (trained, corrected)
+            for model in (net, corrected)
         ]
         np.testing.assert_allclose(*means, atol=1e-4)
 
 
-def test_without_data_from_batch_norms_where_there_are(trained, task):
+def test_without_data_from_batch_norms_where_there_are(net, task):
     technique = CorrectBias(bits=4, method="analytic")
-    selection = technique.select(trained)
+    selection = technique.select(net)
     assert selection.touched == ("depthwise", "pointwise_conv", "probabilities")
     reasons = {skip.layer: skip.reason for skip in selection.skipped}
     assert "no batch norm tells" in reasons["stem_conv"]
     with pytest.raises(TechniqueError, match="no batch norm tells"):
-        technique.select(EqualizeChannels().apply(trained, task))
+        technique.select(EqualizeChannels().apply(net, task))
 
 
 def test_the_analytic_shift_is_what_constant_inputs_show(task):
@@ -178,8 +174,8 @@ def test_a_model_that_computes_no_numbers_is_refused(task):
         CorrectBias().apply(model, task)
 
 
-def test_fake_quantized_models_are_refused(trained, task):
-    fake = QuantizationAware(epochs=0.1).apply(trained, task)
+def test_fake_quantized_models_are_refused(net, task):
+    fake = QuantizationAware(epochs=0.1).apply(net, task)
     for technique in (CorrectBias(), EqualizeChannels()):
         with pytest.raises(TechniqueError, match=f"simulates quantization, for {technique.name}"):
             technique.select(fake)

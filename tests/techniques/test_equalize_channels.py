@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from tfopt import training
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.graph.equality import prove_same
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.quantization.grid import round_kernel
 from tfopt.target import Target
-from tfopt.task import Task
 from tfopt.techniques.equalize_channels import EqualizeChannels
 from tfopt.testing import depthwise_net, residual_net, small_cnn, stress
 from tfopt.tflite.convert import convert
@@ -20,21 +18,18 @@ layers = tf_keras.layers
 
 
 @pytest.fixture(scope="module")
-def task():
-    return Task.digits()
+def task(digits):
+    return digits
 
 
 @pytest.fixture(scope="module")
-def trained(task):
-    tf_keras.utils.set_random_seed(0)
-    model = depthwise_net()
-    training.fine_tune(model, task, epochs=20, learning_rate=1e-2)
-    return model
+def net(trained):
+    return trained(depthwise_net)
 
 
 @pytest.fixture(scope="module")
-def stressed(trained):
-    return stress(trained)
+def stressed(net):
+    return stress(net)
 
 
 def accuracy(model, task):
@@ -52,19 +47,19 @@ def int8(model, task):
     return convert(model, task=task, target=Target.int8())
 
 
-def test_plain_int8_collapses_and_equalized_int8_does_not(trained, stressed, task):
-    wanted = accuracy(trained, task)
+def test_plain_int8_collapses_and_equalized_int8_does_not(net, stressed, task):
+    wanted = accuracy(net, task)
     assert accuracy(stressed, task) == pytest.approx(wanted, abs=0.002)
     assert accuracy(int8(stressed, task), task) < wanted - 0.3
     for ranges in ("activations", "weights"):
         equalized = EqualizeChannels(ranges=ranges).apply(stressed, task)
-        prove_same(trained, equalized, task.test.x)
+        prove_same(net, equalized, task.test.x)
         tflite = int8(equalized, task)
         assert inspect(tflite).integer_only
         assert accuracy(tflite, task) >= wanted - 0.01
 
 
-def test_the_limits_of_stressed_channels_become_relu6_again(trained, stressed, task):
+def test_the_limits_of_stressed_channels_become_relu6_again(net, stressed, task):
     equalized = EqualizeChannels().apply(stressed, task)
     relu6 = equalized.get_layer("depthwise_relu")
     assert relu6.max_value == pytest.approx(6)
@@ -72,10 +67,8 @@ def test_the_limits_of_stressed_channels_become_relu6_again(trained, stressed, t
     assert not any("minimum" in layer.name for layer in equalized.layers)
 
 
-def test_residual_channels_are_equalized_together(task):
-    tf_keras.utils.set_random_seed(0)
-    model = residual_net()
-    training.fine_tune(model, task, epochs=8, learning_rate=1e-2)
+def test_residual_channels_are_equalized_together(trained, task):
+    model = trained(residual_net)
     stressed = stress(model)
     wanted = accuracy(model, task)
     assert accuracy(int8(stressed, task), task) < wanted - 0.1
@@ -90,16 +83,16 @@ def test_equalizing_twice_changes_nothing_more(stressed, task):
         np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=1e-4)
 
 
-def test_relu6_stays_unless_the_change_is_allowed(trained, task):
-    trained = clone(trained)
-    gamma = trained.get_layer("depthwise_bn").gamma
+def test_relu6_stays_unless_the_change_is_allowed(net, task):
+    net = clone(net)
+    gamma = net.get_layer("depthwise_bn").gamma
     gamma.assign(1.5 * gamma)
-    kept = EqualizeChannels().apply(trained, task)
+    kept = EqualizeChannels().apply(net, task)
     assert kept.get_layer("depthwise_relu").max_value == 6
-    assert EqualizeChannels().select(trained).touched[-1] == "probabilities"
+    assert EqualizeChannels().select(net).touched[-1] == "probabilities"
     with pytest.raises(TechniqueError, match=r"outputs change by .* with ReLU for ReLU6"):
-        EqualizeChannels(relu6_tolerance=1e-9).apply(trained, task)
-    replaced = EqualizeChannels(relu6_tolerance=0.99).apply(trained, task)
+        EqualizeChannels(relu6_tolerance=1e-9).apply(net, task)
+    replaced = EqualizeChannels(relu6_tolerance=0.99).apply(net, task)
     assert replaced.get_layer("depthwise_relu").max_value is None
 
 
@@ -137,27 +130,33 @@ def test_dead_channels_and_a_variance_of_zero(task):
         convert(equalized, task=task, target=Target.int8())
 
 
-def test_layers_left_out_keep_their_weights(trained, task):
+def test_layers_left_out_keep_their_weights(net, task):
     technique = EqualizeChannels(skip=("pointwise_conv",))
-    selection = technique.select(trained)
+    selection = technique.select(net)
     reasons = {skip.layer: skip.reason for skip in selection.skipped}
     assert reasons["pointwise_conv"] == "excluded by the settings"
     assert "stem_conv" in selection.touched and "stem_bn" in selection.touched
-    frozen = clone(trained)
+    frozen = clone(net)
     frozen.get_layer("stem_conv").trainable = False
     with pytest.raises(TechniqueError, match="can rescale no channels"):
         EqualizeChannels(skip=("probabilities",)).select(frozen)
 
 
-def test_biases_can_be_absorbed(trained, task):
-    absorbed = EqualizeChannels(absorb_biases=True).apply(trained, task)
+def test_a_net_without_kernels_is_refused_layer_by_layer():
+    model = tf_keras.Sequential([layers.Input((4, 4, 2)), layers.ReLU(name="relu")])
+    with pytest.raises(TechniqueError, match=r"rescale no channels \(relu: has no kernel\)"):
+        EqualizeChannels().select(model)
+
+
+def test_biases_can_be_absorbed(net, task):
+    absorbed = EqualizeChannels(absorb_biases=True).apply(net, task)
     x = task.representative_inputs(256)
-    expected, received = (model.predict(x, verbose=0) for model in (trained, absorbed))
+    expected, received = (model.predict(x, verbose=0) for model in (net, absorbed))
     np.testing.assert_allclose(expected, received, atol=1e-4)
 
 
-def test_clustered_and_fake_quantized_models_are_refused(trained, task):
-    clustered = clone(trained)
+def test_clustered_and_fake_quantized_models_are_refused(net, task):
+    clustered = clone(net)
     for name in ("pointwise_conv", "probabilities"):
         kernel = clustered.get_layer(name).kernel
         kernel.assign(round_kernel(kernel, (), bits=4))

@@ -95,5 +95,6 @@ def test_unknown_names_are_refused_with_the_nearest(model, images):
 
 
 def test_sixteen_bits_keep_nothing_in_float(model, images):
-    with pytest.raises(SettingError, match=r"numerics='int16x8'; expected numerics='int8'"):
+    message = r"numerics='int16x8'; expected exporter='litert'.*use Target.int16x8\(exporter="
+    with pytest.raises(SettingError, match=message):
         convert(model, representative=images, target=Target.int16x8(keep_float=("first_conv",)))

@@ -119,8 +119,9 @@ def test_several_inputs_and_outputs_keep_the_models_order():
         assert np.abs(got - want).max() < 0.05 * np.abs(want).max()
 
 
-def test_layers_can_stay_in_floating_point(net, task):
-    target = Target.int8(exporter="litert", keep_float=("depthwise",))
+@pytest.mark.parametrize("numerics", ["int8", "int16x8"])
+def test_layers_can_stay_in_floating_point(net, task, numerics):
+    target = getattr(Target, numerics)(exporter="litert", keep_float=("depthwise",))
     found = inspect(convert(net, task=task, target=target))
     computing = [op for op in found.float_ops if op.name not in ("QUANTIZE", "DEQUANTIZE")]
     assert [op.layer for op in computing] == ["depthwise"]

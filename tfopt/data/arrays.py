@@ -107,6 +107,38 @@ def columns(arrays: Arrays, names: Sequence[str]) -> list[np.ndarray]:
     return found
 
 
+def fitted(
+    inputs: Arrays, names: Sequence[str], shapes: Sequence[Sequence[int | None]]
+) -> list[np.ndarray]:
+    """Returns samples as one array for each input of a model, in the model's order.
+
+    Args:
+        inputs: Samples, by position or by the name of the input.
+        names: The model's inputs.
+        shapes: Of one sample of each, where None is any size.
+
+    Raises:
+        DataError: They are not those of the model, in number, names or shapes.
+
+    Example:
+        >>> fitted({"x": np.zeros((5, 8, 3))}, ["x"], [(None, 3)])[0].shape
+        (5, 8, 3)
+    """
+    arrays = columns(inputs, names)
+    for name, array, shape in zip(names, arrays, shapes, strict=True):
+        sizes = np.shape(array)[1:]
+        fits = len(sizes) == len(shape) and all(
+            wanted in (None, size) for size, wanted in zip(sizes, shape, strict=True)
+        )
+        if not fits:
+            raise DataError(
+                received=f"representative samples of shape {sizes} for {name!r}",
+                expected=f"shape {tuple(shape)}, where None is any size",
+                fix="pass inputs as the model takes them, the first axis counting samples",
+            )
+    return arrays
+
+
 def as_arrays(value: Any, what: str) -> Arrays:
     """Turns what a user gives (arrays, tensors, lists, tuples, a dict) into checked `Arrays`.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt.data import Arrays, columns, leaves, length
+from tfopt.data import Arrays, fitted, leaves, length
 from tfopt.errors import DataError
 from tfopt.graph.calls import Node, nodes, outputs
 from tfopt.keras_gate import tf_keras
@@ -107,15 +107,7 @@ def input_arrays(model: tf_keras.Model, inputs: Arrays) -> list[np.ndarray]:
     Raises:
         DataError: They do not fit the model's inputs.
     """
-    arrays = columns(inputs, model.input_names)
-    for name, array, wanted in zip(model.input_names, arrays, model.inputs, strict=True):
-        if not wanted.shape[1:].is_compatible_with(np.shape(array)[1:]):
-            raise DataError(
-                received=f"samples of shape {np.shape(array)[1:]} for {name!r}",
-                expected=f"shape {tuple(wanted.shape[1:])}, where None is any size",
-                fix="pass inputs as the model takes them, the first axis counting samples",
-            )
-    return arrays
+    return fitted(inputs, model.input_names, [tensor.shape[1:] for tensor in model.inputs])
 
 
 def check_varied(inputs: Arrays, *, without: str) -> None:

@@ -12,6 +12,7 @@ from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality
+from tfopt.measurement import Measured
 from tfopt.post_training import precision
 from tfopt.post_training.trials import AS_IT_IS, Bench, Trial
 from tfopt.target import Target
@@ -36,29 +37,28 @@ class Refined:
     """The best file found for a trained model.
 
     Args:
-        tflite: Its content.
-        model: The model it was made from, with the techniques applied.
-        target: What it was made for, with the layers that were kept in finer numbers.
-        techniques: What was applied.
+        best: The file, its target with the layers that were kept in finer numbers, and the model it
+            was made from.
         drop: How much of the float model's metric it loses on the validation data.
         trials: All that was tried.
         sensitivity: What more bits in each layer would bring; empty if that was not needed.
-        warnings: What its conversion warned of.
     """
 
-    tflite: bytes
-    model: tf_keras.Model
-    target: Target
-    techniques: Way
+    best: Trial
     drop: report.Difference
     trials: tuple[report.Trial, ...]
     sensitivity: tuple[report.LayerSensitivity, ...] = ()
-    warnings: tuple[Warning, ...] = ()
 
     @property
     def name(self) -> str:
         """What was done, in words."""
-        return next(trial.name for trial in self.trials if trial.chosen)
+        return self.best.name
+
+    @property
+    def files(self) -> int:
+        """How many files were made and measured."""
+        measured = sum(trial.validation is not None for trial in self.trials)
+        return measured + sum(not row.reason for row in self.sensitivity)
 
     @property
     def is_changed(self) -> bool:
@@ -68,7 +68,7 @@ class Refined:
     @property
     def keeps_budget(self) -> bool:
         """Whether the target's budget of accuracy is kept on the validation data."""
-        limit = self.target.max_accuracy_drop
+        limit = self.best.target.max_accuracy_drop
         return limit is None or self.drop.value <= limit
 
 
@@ -81,7 +81,13 @@ def can_refine(model: tf_keras.Model, target: Target) -> bool:
 
 
 def refine(
-    model: tf_keras.Model, *, task: Task, target: Target, baseline: Quality | None = None
+    model: tf_keras.Model,
+    *,
+    task: Task,
+    target: Target,
+    known: Sequence[Measured] = (),
+    baseline: Quality | None = None,
+    change_weights: bool = True,
 ) -> Refined:
     """Tries ways of making a file of a trained model, and takes the best on the validation data.
 
@@ -96,16 +102,18 @@ def refine(
         model: A tf_keras model; it is left as it was.
         task: The data; the test part is not used.
         target: What the file is made for.
+        known: What is measured already, with the same data.
         baseline: What the drop of the metric is counted from; None for the model itself.
+        change_weights: Whether to try techniques; if not, only finer numbers are.
 
     Raises:
         TfoptError: The model cannot be converted in any way; it is the reason of the plain one.
     """
-    bench = Bench(model, task, baseline)
+    bench = Bench(model, task, known=known, baseline=baseline)
     tried: list[Trial] = []
     refused: list[report.Trial] = []
     errors: list[TfoptError] = []
-    for way in ((), *(_ways(target) if can_refine(model, target) else ())):
+    for way in ((), *(_ways(target) if change_weights and can_refine(model, target) else ())):
         name = " + ".join(technique.name for technique in way) or AS_IT_IS
         reason = _reason_not_to_learn(way, _best(tried, bench), bench) if tried else None
         if reason is not None:
@@ -124,17 +132,15 @@ def refine(
     sensitivity: precision.Sensitivity = ()
     limit = target.max_accuracy_drop
     if limit is not None and not bench.keeps_budget(best) and precision.can_mix(target):
-        best, more, sensitivity = precision.meet(bench, best, limit)
-        tried += more
+        mixed = precision.meet(bench, best, limit)
+        best, sensitivity = mixed.best, mixed.sensitivity
+        tried += mixed.tried
+        refused += mixed.refused
     return Refined(
-        tflite=best.tflite,
-        model=best.model,
-        target=best.target,
-        techniques=best.techniques,
+        best=best,
         drop=bench.drop(best),
         trials=(*(trial.record(chosen=trial is best) for trial in tried), *refused),
         sensitivity=sensitivity,
-        warnings=best.warnings,
     )
 
 

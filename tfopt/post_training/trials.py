@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfopt import facts, report
-from tfopt.errors import LostGainError
+from tfopt.data import ArraySplit
+from tfopt.errors import LostGainError, TechniqueError, TfoptError
+from tfopt.keras2.copying import first_line
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.paired import drop
-from tfopt.measure.quality import Quality, evaluate
-from tfopt.measurement import converted
+from tfopt.measure.quality import Quality
+from tfopt.measurement import Measured, measured
 from tfopt.target import Target
 from tfopt.technique import Technique
 
@@ -25,30 +27,20 @@ if TYPE_CHECKING:
 AS_IT_IS = "as it is"
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """A file and what it is worth.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial(Measured):
+    """A file, what it is worth, and what was done for it.
 
     Args:
         techniques: What was done to the model.
-        model: The model it was made from.
-        target: What it was made for.
-        tflite: Its content.
-        quality: The metric on the validation data.
         error: Mean squared difference of the outputs from the float model's, as a share of their
             variance.
         seconds: How long it took.
-        warnings: What the conversion warned of.
     """
 
     techniques: tuple[Technique, ...]
-    model: tf_keras.Model
-    target: Target
-    tflite: bytes
-    quality: Quality
     error: float
     seconds: float
-    warnings: tuple[Warning, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,18 +67,26 @@ class Bench:
     Args:
         model: A tf_keras model; it is left as it was.
         task: The data. Only its training and validation parts are used.
+        known: What is measured already, with the same data: the model's own are not made again.
         baseline: What drops are counted from; None for the float model itself.
     """
 
-    def __init__(self, model: tf_keras.Model, task: Task, baseline: Quality | None = None) -> None:
+    def __init__(
+        self,
+        model: tf_keras.Model,
+        task: Task,
+        *,
+        known: Sequence[Measured] = (),
+        baseline: Quality | None = None,
+    ) -> None:
         self.model, self.task, self._baseline = model, task, baseline
         self._models: dict[tuple[Technique, ...], tf_keras.Model] = {(): model}
+        self._known = known
 
     @functools.cached_property
     def reference(self) -> Quality:
         """The float model on the validation data."""
-        tflite, _ = converted(self.model, self.task, Target.float32())
-        return evaluate(tflite, task=self.task, split="validation")
+        return self._measured(self.model, Target.float32()).quality
 
     def trial(self, techniques: Sequence[Technique], target: Target) -> Trial:
         """Makes a file and measures it.
@@ -108,11 +108,27 @@ class Bench:
                 expected="its sparsity and its clusters to be kept",
                 fix="pass refine=False to the target to convert the model as it is",
             )
-        tflite, told = converted(model, self.task, target)
-        quality = evaluate(tflite, task=self.task, split="validation")
-        error = output_error(quality, self.reference)
-        seconds = time.perf_counter() - start
-        return Trial(tuple(techniques), model, target, tflite, quality, error, seconds, told)
+        found = self._measured(model, target)
+        return Trial(
+            **vars(found),
+            techniques=tuple(techniques),
+            error=output_error(found.quality, self.reference),
+            seconds=time.perf_counter() - start,
+        )
+
+    def smaller(self, samples: int) -> Bench:
+        """Returns a bench with fewer validation samples: enough for the error of the outputs.
+
+        What this one has applied to the model, it need not apply again.
+
+        Args:
+            samples: How many.
+        """
+        x, y = next(iter(self.task.validation.batches(samples)))
+        task = dataclasses.replace(self.task, validation=ArraySplit(x, y), test=None)
+        twin = Bench(self.model, task)
+        twin._models = dict(self._models)
+        return twin
 
     def drop(self, trial: Trial) -> report.Difference:
         """How much of the baseline's metric a file has lost; above 0 is worse."""
@@ -123,11 +139,28 @@ class Bench:
         limit = trial.target.max_accuracy_drop
         return limit is None or self.drop(trial).value <= limit
 
+    def _measured(self, model: tf_keras.Model, target: Target) -> Measured:
+        """The file of a model, made unless it is known."""
+        for found in self._known:
+            if found.model is model and found.target == target:
+                return found
+        return measured(model, self.task, target)  # not kept: outputs can be large
+
     def _applied(self, techniques: tuple[Technique, ...]) -> tf_keras.Model:
         """The model with techniques applied, each beginning made once."""
         if techniques not in self._models:
-            before = self._applied(techniques[:-1])
-            self._models[techniques] = techniques[-1].apply(before, self.task)
+            before, last = self._applied(techniques[:-1]), techniques[-1]
+            try:
+                self._models[techniques] = last.apply(before, self.task)
+            except TfoptError:
+                raise
+            except Exception as error:  # TensorFlow's own, out of memory say: other ways are left
+                raise TechniqueError(
+                    received=f"model {before.name!r}, on which {last.name} fails with "
+                    f"{type(error).__name__}: {first_line(error)}",
+                    expected="a model and data that it works on",
+                    fix="look at the error above, or leave the technique out",
+                ) from error
         return self._models[techniques]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt.data import Arrays, columns, length, select
-from tfopt.errors import DataError, TechniqueError
+from tfopt.data import Arrays, length, select
+from tfopt.errors import TechniqueError
 from tfopt.graph.calls import KerasTensor
+from tfopt.graph.stepping import input_arrays
 from tfopt.keras_gate import tf_keras, tfmot
 
 _BATCH_SIZE = 32
@@ -135,14 +136,7 @@ def model_inputs(model: tf_keras.Model, inputs: Arrays) -> list[tf.Tensor]:
     Raises:
         DataError: They do not fit the model's inputs.
     """
-    arrays = columns(inputs, model.input_names)
-    for name, array, wanted in zip(model.input_names, arrays, model.inputs, strict=True):
-        if not wanted.shape[1:].is_compatible_with(np.shape(array)[1:]):
-            raise DataError(
-                received=f"representative samples of shape {np.shape(array)[1:]} for {name!r}",
-                expected=f"shape {tuple(wanted.shape[1:])}, where None is any size",
-                fix="pass inputs as the model takes them, the first axis counting samples",
-            )
+    arrays = input_arrays(model, inputs)
     return [
         tf.cast(array, wanted.dtype) for array, wanted in zip(arrays, model.inputs, strict=True)
     ]

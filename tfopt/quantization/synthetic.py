@@ -137,7 +137,9 @@ def _made(
         with tf.GradientTape() as tape:
             distance = matching([tf.convert_to_tensor(x) for x in inputs])
         gradients = tape.gradient(distance, inputs)
-        optimizer.apply_gradients(zip(gradients, inputs, strict=True))
+        optimizer.apply_gradients(
+            zip(gradients, inputs, strict=True), skip_gradients_aggregation=True
+        )
         if value_range is not None:
             for x in inputs:
                 x.assign(tf.clip_by_value(x, *value_range))

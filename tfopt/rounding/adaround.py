@@ -86,7 +86,8 @@ def learn(grids: Sequence[Grid], error: Error, learning: Learning) -> list[np.nd
     @tf.function
     def descend() -> None:
         for step in tf.range(learning.steps):
-            optimizer.apply_gradients(gradients(step))
+            # Aggregated over devices, TensorFlow would never forget the graph, nor the data in it.
+            optimizer.apply_gradients(gradients(step), skip_gradients_aggregation=True)
 
     descend.get_concrete_function()()
     return [

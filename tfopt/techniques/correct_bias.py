@@ -15,8 +15,9 @@ from tfopt.graph.statistics import input_means
 from tfopt.graph.stepping import check_varied, input_arrays, steps
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
+from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
-from tfopt.technique import Selection, Stage, Technique
+from tfopt.technique import Selection, Stage, Technique, check_names
 from tfopt.wrapping import refuse_fake_quantized
 
 if TYPE_CHECKING:
@@ -91,16 +92,7 @@ class CorrectBias(Technique):
                 expected="a whole number, at least 2",
                 fix="100 to 500 samples are usual",
             )
-        for field in ("only", "skip"):
-            names = getattr(self, field)
-            if isinstance(names, list):
-                object.__setattr__(self, field, tuple(names))
-            elif not isinstance(names, tuple) and not (field == "only" and names is None):
-                raise SettingError(
-                    received=f"{field}={names!r}",
-                    expected="a tuple of layer names or class names",
-                    fix=f"write {field}=({names!r},)",
-                )
+        check_names(self, "only", "skip")
 
     def select(self, model: tf_keras.Model) -> Selection:
         """Says which layers' biases would be corrected, and why the others' would not.
@@ -128,16 +120,13 @@ class CorrectBias(Technique):
                 return "no batch norm tells the mean of its input (method='empirical' measures it)"
             return None
 
-        selection = select_layers(model, reason_to_skip, only=self.only, skip=self.skip)
-        if not selection.touched:
-            reasons = dict.fromkeys(skip.reason for skip in selection.skipped)
-            raise TechniqueError(
-                received=f"model {model.name!r}, of which {self.name} can correct no layer "
-                f"({'; '.join(list(reasons)[:5])})",
-                expected="a convolution or dense layer whose rounding can be corrected",
-                fix="correct the settings that leave the layers out, or leave the step out",
-            )
-        return selection
+        return check_touched(
+            select_layers(model, reason_to_skip, only=self.only, skip=self.skip),
+            model,
+            can=f"{self.name} can correct no layer",
+            expected="a convolution or dense layer whose rounding can be corrected",
+            fix="correct the settings that leave the layers out, or leave the step out",
+        )
 
     def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
         """Returns a model with corrected biases; the one given is left as it was.

@@ -31,7 +31,8 @@ class Distillation(FineTuned):
         temperature: Softens the teacher's probabilities; 2 to 8 are usual.
         weight: The teacher's share in the loss, 0 to 1; the labels have the rest.
         features: Pairs of layers (the teacher's, the student's) whose outputs are to be alike too.
-        epochs: Passes over the training data; fractions are allowed.
+        epochs: Passes over the training data; fractions are allowed. Or `steps`, or `seconds`: see
+            `Budgeted`, as for `early_stopping`.
         learning_rate: Peak of the learning rate.
         only: Names or class names of the layers to train; None for all with weights.
         skip: Names or class names of layers to leave as they are.
@@ -52,6 +53,8 @@ class Distillation(FineTuned):
 
     stage: ClassVar[Stage] = Stage.STRUCTURE
     headline: ClassVar[tuple[str, ...]] = ("epochs",)
+
+    settled: ClassVar[float] = 0.0
 
     student: str | None = None
     teacher: str = "baseline"
@@ -88,6 +91,11 @@ class Distillation(FineTuned):
     def check_teacher(self) -> None:
         """Accepts any path: the model behind it is loaded when it is needed."""
 
+    @property
+    def starts_over(self) -> bool:
+        """Whether a student of its own takes the place of the model."""
+        return self.student is not None
+
     def select(self, model: tf_keras.Model) -> Selection:
         """Says which layers would be trained.
 
@@ -100,18 +108,9 @@ class Distillation(FineTuned):
         self._teaching(model).check(student)
         return select(student, _reason_to_skip, only=self.only, skip=self.skip)
 
-    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """Returns the taught model; the one given is left as it was.
-
-        Args:
-            model: A tf_keras functional model.
-            task: The data, the loss, and the baseline as `teacher`, if it has one.
-
-        Raises:
-            TechniqueError: The teacher and the student do not go together.
-        """
-        teacher = model if task.teacher is None else task.teacher
-        return self._trained(self._wrap(model, teacher), task)
+    def _taught(self, model: tf_keras.Model, task: Task) -> Wrapped:
+        """The student, with its teacher."""
+        return self._wrap(model, model if task.teacher is None else task.teacher)
 
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None

@@ -18,8 +18,9 @@ from tfopt.graph.kernels import OUTPUT_AXES
 from tfopt.graph.pairs import Pair, Pairs, Scaling, find_pairs
 from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
+from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
-from tfopt.technique import Selection, Stage, Technique
+from tfopt.technique import Selection, Stage, Technique, check_names
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -111,16 +112,7 @@ class EqualizeChannels(Technique):
                 expected="True or False",
                 fix="leave it out for outputs that stay the same",
             )
-        for field in ("only", "skip"):
-            names = getattr(self, field)
-            if isinstance(names, list):
-                object.__setattr__(self, field, tuple(names))
-            elif not isinstance(names, tuple) and not (field == "only" and names is None):
-                raise SettingError(
-                    received=f"{field}={names!r}",
-                    expected="a tuple of layer names or class names",
-                    fix=f"write {field}=({names!r},)",
-                )
+        check_names(self, "only", "skip")
 
     def select(self, model: tf_keras.Model) -> Selection:
         """Says which layers would be rescaled or folded, and why the others would not.
@@ -133,22 +125,21 @@ class EqualizeChannels(Technique):
         self._check_order(model)
         norms = {folding.batch_norm.name for folding in foldings(model)}
         pairs = self._pairs(model, norms)
-        if not pairs.found:
-            raise TechniqueError(
-                received=f"model {model.name!r}, of which EqualizeChannels can rescale no channels "
-                f"({'; '.join(list(dict.fromkeys(pairs.reasons.values()))[:5])})",
-                expected="a layer with a kernel whose output only such layers read",
-                fix="leave the step out: there is nothing for it to gain",
-            )
-        touched = norms | {name for pair in pairs.found for name in pair.layers}
-        touched |= {name for pair in pairs.found for name in pair.clips}
+        touched = {name for pair in pairs.found for name in (*pair.layers, *pair.clips)}
+        touched |= norms if touched else set()  # folding alone gains nothing
 
         def reason_to_skip(layer: tf_keras.layers.Layer) -> str | None:
             if layer.name in touched:
                 return None
             return pairs.reasons.get(layer.name, "has no kernel")
 
-        return select_layers(model, reason_to_skip)
+        return check_touched(
+            select_layers(model, reason_to_skip),
+            model,
+            can=f"{self.name} can rescale no channels",
+            expected="a layer with a kernel whose output only such layers read",
+            fix="leave the step out: there is nothing for it to gain",
+        )
 
     def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
         """Returns a model whose channels are equalized; the one given is left as it was.

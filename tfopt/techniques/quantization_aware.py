@@ -18,6 +18,7 @@ from tfopt.quantization.insert import (
 )
 from tfopt.quantization.layout import plan, reason_to_skip
 from tfopt.quantization.ranges import calibrate, model_inputs
+from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
 from tfopt.technique import Selection, Stage
 from tfopt.wrapping import AnyModel, FineTuned, Wrapped, after_each_step
@@ -93,16 +94,13 @@ class QuantizationAware(FineTuned):
                 expected="a model that has not been through quantization-aware training",
                 fix="apply QuantizationAware once, as the last step; to train longer, raise epochs",
             )
-        chosen = select_layers(model, reason_to_skip, only=self.only, skip=self.skip)
-        if not chosen.touched:
-            reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in chosen.skipped)
-            raise TechniqueError(
-                received=f"model {model.name!r}, of which QuantizationAware can touch no layer "
-                f"({'; '.join(list(reasons)[:5])})",
-                expected="at least one layer that can be fake-quantized",
-                fix="correct only and skip, or convert the model without this step",
-            )
-        return chosen
+        return check_touched(
+            select_layers(model, reason_to_skip, only=self.only, skip=self.skip),
+            model,
+            can=f"{self.name} can touch no layer",
+            expected="at least one layer that can be fake-quantized",
+            fix="correct only and skip, or convert the model without this step",
+        )
 
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None

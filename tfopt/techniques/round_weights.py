@@ -27,8 +27,9 @@ from tfopt.rounding.model import (
     round_for_outputs,
     round_nearest,
 )
+from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
-from tfopt.technique import Selection, Stage, Technique
+from tfopt.technique import Selection, Stage, Technique, check_names
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -138,8 +139,7 @@ class RoundWeights(Technique):
                 expected="a number above 0",
                 fix="0.01 to 0.1 are usual",
             )
-        for field in ("keep_int8", "only", "skip"):
-            self._check_names(field)
+        check_names(self, "keep_int8", "only", "skip")
 
     def _check_count(self, field: str, least: int) -> None:
         """Refuses what is no whole number, or too small a one."""
@@ -149,18 +149,6 @@ class RoundWeights(Technique):
                 received=f"{field}={value!r}",
                 expected=f"a whole number, at least {least}",
                 fix=f"leave {field} out for the default",
-            )
-
-    def _check_names(self, field: str) -> None:
-        """Refuses what is no tuple of names; JSON has lists."""
-        value = getattr(self, field)
-        if isinstance(value, list):
-            object.__setattr__(self, field, tuple(value))
-        elif not isinstance(value, tuple) and not (field == "only" and value is None):
-            raise SettingError(
-                received=f"{field}={value!r}",
-                expected="a tuple of layer names or class names",
-                fix=f"write {field}=({value!r},)",
             )
 
     def select(self, model: tf_keras.Model) -> Selection:
@@ -190,16 +178,13 @@ class RoundWeights(Technique):
                 return f"called {calls[layer.name]} times: its rounding would have to suit each"
             return self._reason_of_kind(layer)
 
-        selection = select_layers(model, reason_to_skip, only=self.only, skip=self.skip)
-        if not selection.touched:
-            reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
-            raise TechniqueError(
-                received=f"model {model.name!r}, of which {self.name} can round no layer "
-                f"({'; '.join(list(reasons)[:5])})",
-                expected="a convolution or dense layer whose weights can be rounded",
-                fix="correct the settings that leave the layers out, or leave the step out",
-            )
-        return selection
+        return check_touched(
+            select_layers(model, reason_to_skip, only=self.only, skip=self.skip),
+            model,
+            can=f"{self.name} can round no layer",
+            expected="a convolution or dense layer whose weights can be rounded",
+            fix="correct the settings that leave the layers out, or leave the step out",
+        )
 
     def _reason_of_kind(self, layer: Layer) -> str | None:
         """Why the kernel of such a layer is not rounded, None if it is."""

@@ -38,7 +38,8 @@ class WeightClustering(KernelTechnique):
             any two neighbours (`"density"`), or drawn far apart (`"kmeans++"`).
         per_channel: Give each output channel of a Conv2D centroids of its own, as 8-bit
             quantization gives each a scale of its own. Other kernels are clustered whole.
-        epochs: Passes over the training data; fractions are allowed.
+        epochs: Passes over the training data; fractions are allowed. Or `steps`, or `seconds`: see
+            `Budgeted`, as for `early_stopping`.
         learning_rate: Peak of the learning rate.
         only: Names or class names of the layers to cluster; None for all that can be.
         skip: Names or class names of layers to leave alone.
@@ -66,6 +67,7 @@ class WeightClustering(KernelTechnique):
     stage: ClassVar[Stage] = Stage.SHARING
     headline: ClassVar[tuple[str, ...]] = ("clusters", "epochs")
     protocol: ClassVar[str] = CLUSTERABLE
+    settled: ClassVar[float] = 0.0
 
     clusters: int = 16
     initialization: Initialization = "kmeans++"

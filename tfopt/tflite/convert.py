@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfopt import keras_gate
-from tfopt.data import Arrays, as_arrays, check_finite, columns
+from tfopt.data import Arrays, DataWarning, as_arrays, check_finite, fitted
 from tfopt.errors import ConversionError, DataError, FloatOpsError, ModelError, SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target, check_target
-from tfopt.tflite import converter, keeping, likeness, litert, proof, quantizing, tracing
+from tfopt.tflite import converter, keeping, likeness, litert, naming, proof, quantizing, tracing
 from tfopt.tflite.exporting import export
 from tfopt.tflite.inspect import inspect
+from tfopt.tflite.io_types import with_pixels
 from tfopt.tflite.likeness import InexactFileWarning
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def convert(
             model's are told by an `InexactFileWarning`.
         FloatOpsError: A file for an integer target has ops in floating point, and the target does
             not allow it. If it does, a `FloatOpsWarning` lists them.
-        DataError: The task's data does not fit the model.
+        DataError: The task's data does not fit the model, or has no range to calibrate with. That
+            it is a single sample is told by a `DataWarning`.
         SettingError: There is no task and the target needs one, or `target` is none.
         ModelError: The model cannot be loaded or traced.
         MissingPackageError: The target names the LiteRT Quantizer, which is not installed.
@@ -86,7 +88,11 @@ def convert(
         model = keras_gate.load_model(model)
     for field in ("keep_float", "keep_int16", "keep_int8"):
         keeping.check(model, getattr(target, field), field=field)
+    if target.numerics not in ("float32", "float16"):
+        _check_weights(model)
     samples, keep = _samples(model, task, target, representative)
+    if target.needs_calibration and (told := _of_one_sample(samples)):
+        warnings.warn(told, DataWarning, stacklevel=2)
     proven = _best(model, samples, target, keep)
     if proven.float_ops is not None and not target.allow_float_ops:
         raise proven.float_ops
@@ -184,8 +190,10 @@ def _proven(
         bytes_as_reals=_bytes_can_be_reals(model, target),
         shapes=[array.shape[1:] for array in samples] if way.fixed_length else None,
     )
-    samples, target = _entering(traced, samples, target)
-    tflite = export(traced, target, samples)
+    entering, target = _entering(traced, samples, target)
+    pixels = [new.dtype != old.dtype for new, old in zip(entering, samples, strict=True)]
+    samples = entering
+    tflite = with_pixels(export(traced, target, samples), pixels)
     inspection = inspect(tflite)
     kinds = [traced.input_types, [tensor.dtype.name for tensor in model.outputs]]
     proof.check_types(inspection, target, kinds)
@@ -220,7 +228,10 @@ def _entering(
     were_bytes = [new for old, new in zip(samples, entering, strict=True) if old.dtype != new.dtype]
     for array in were_bytes:
         # a scale of exactly 1, so that a byte stays the byte it is
-        array.flat[0], array.flat[-1] = 0, 255
+        if array.min() > 0:
+            array.flat[0] = 0
+        if array.max() < 255:
+            array.flat[-1] = 255
     return entering, dataclasses.replace(target, input_type="uint8") if were_bytes else target
 
 
@@ -251,9 +262,10 @@ def _samples(
                 "tfopt.synthetic_inputs(model), or use Target.dynamic_range()",
             )
         return [_zeros(tensor) for tensor in model.inputs], set()
-    found = columns(arrays, model.input_names)
+    found = fitted(arrays, model.input_names, [tensor.shape[1:] for tensor in model.inputs])
     for name, tensor, array in zip(model.input_names, model.inputs, found, strict=True):
-        _check_fits(name, tensor, array, calibrates=target.needs_calibration)
+        if target.needs_calibration:
+            _check_varied(name, tensor, array)
     typed = [
         np.asarray(array, tensor.dtype.as_numpy_dtype)
         for array, tensor in zip(found, model.inputs, strict=True)
@@ -263,19 +275,40 @@ def _samples(
     return typed, {name for given in named for name in given}
 
 
-def _check_fits(name: str, tensor: Any, array: np.ndarray, *, calibrates: bool) -> None:
-    if not tensor.shape[1:].is_compatible_with(array.shape[1:]):
-        raise DataError(
-            received=f"representative samples of shape {array.shape[1:]} for input {name!r}",
-            expected=f"shape {tuple(tensor.shape[1:])}, where None is any size",
-            fix="give samples along the first axis, each of the shape the model takes",
-        )
-    if calibrates and tensor.dtype.is_floating and array.size > 1 and not np.ptp(array):
+def _check_varied(name: str, tensor: Any, array: np.ndarray) -> None:
+    """Refuses calibration data without a range."""
+    if tensor.dtype.is_floating and array.size > 1 and not np.ptp(array):
         raise DataError(
             received=f"representative samples that are all {array.flat[0]:g} for input {name!r}",
             expected="samples as the model sees them in use: their range becomes the file's",
             fix="calibrate with real samples",
         )
+
+
+def _of_one_sample(samples: list[np.ndarray]) -> str:
+    """What to say of ranges that one sample gave; empty if several did."""
+    if not all((array == array[:1]).all() for array in samples):
+        return ""
+    count = len(samples[0])
+    what = "A single representative sample" if count == 1 else f"{count} equal samples"
+    return (
+        f"{what} gave all activation ranges of the file: what others of the device's inputs reach "
+        "beyond them is cut off. Calibrate with some hundred samples that differ."
+    )
+
+
+def _check_weights(model: Any) -> None:
+    """Refuses NaN by the user's name of the layer: in the file, it has gone into another one."""
+    for layer in model.layers:
+        bad = [w for w in layer.weights if w.dtype.is_floating and np.isnan(w.numpy()).any()]
+        if bad:
+            raise ConversionError(
+                received=f"NaN in the weights of layer {naming.seen_through(layer).name!r} "
+                f"({bad[0].name.split('/')[-1].split(':')[0]})",
+                expected="weights that are numbers, which integers can stand for",
+                fix="look for the step of training that made it, or train with a smaller "
+                "learning rate",
+            )
 
 
 def _zeros(tensor: Any) -> np.ndarray:

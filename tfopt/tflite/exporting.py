@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tfopt.target import Target
-from tfopt.tflite import converter, int4, litert, mixed
+from tfopt.tflite import converter, int4, litert, mixed, sparse
 from tfopt.tflite.complaints import explained
 from tfopt.tflite.finishing import finish
 from tfopt.tflite.inspect import inspect
@@ -41,7 +42,21 @@ def export(traced: Traced, target: Target, samples: Sequence[np.ndarray]) -> byt
         content = mixed.spliced(content, wide, chosen=_of("keep_int16", target, traced, content))
     if target.numerics == "int4_weights":
         content = int4.pack_weights(content, keep=_of("keep_int8", target, traced, content))
-    return content
+    return _sparse(content) if target.sparse_encoding else content
+
+
+def _sparse(content: bytes) -> bytes:
+    """The file with its kernels stored sparse, as far as that makes it smaller."""
+    encoded, selection = sparse.encode(content)
+    if not selection.touched:
+        reasons = "; ".join(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
+        warnings.warn(
+            f"sparse_encoding makes no kernel of the file smaller ({reasons}): the file stays as "
+            "it is. About 60 % of a kernel have to be zero.",
+            sparse.SparseEncodingWarning,
+            stacklevel=2,
+        )
+    return encoded
 
 
 def _widened(target: Target) -> Target:

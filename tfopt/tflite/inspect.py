@@ -6,7 +6,7 @@ import math
 import os
 from typing import Any
 
-from tfopt.tflite import kernels, macs, origins, schema
+from tfopt.tflite import arena, kernels, macs, origins, schema
 from tfopt.tflite.content import read_tflite
 from tfopt.tflite.inspection import Inspection, Op, Signature, Tensor
 from tfopt.tflite.origins import layer_of
@@ -49,6 +49,7 @@ def inspect(tflite: bytes | str | os.PathLike[str]) -> Inspection:
         parameters=_parameters(model),
         macs=sum(op.macs for op in ops),
         bytes=len(content),
+        arena_bytes=arena.arena_bytes(model),
         _kernels=found,
     )
 

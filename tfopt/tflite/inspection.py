@@ -125,6 +125,8 @@ class Inspection:
         parameters: Weights and biases: elements of its constants in floating point or quantized.
         macs: Multiply-accumulate operations of one run; the body of a loop counts once.
         bytes: Size of the file.
+        arena_bytes: Memory that the activations take at once, at least: the largest sum of tensors
+            that are alive at one op.
     """
 
     ops: tuple[Op, ...]
@@ -135,6 +137,7 @@ class Inspection:
     parameters: int
     macs: int
     bytes: int
+    arena_bytes: int
     _kernels: Kernels = dataclasses.field(repr=False, compare=False)
 
     @functools.cached_property
@@ -174,6 +177,7 @@ class Inspection:
         return {
             "bytes": self.bytes,
             "deflated_bytes": self.deflated_bytes,
+            "arena_bytes": self.arena_bytes,
             "parameters": self.parameters,
             "macs": self.macs,
             "sparsity": self.sparsity,
@@ -198,6 +202,7 @@ class Inspection:
             f"inputs      {'; '.join(map(str, self.inputs))}",
             f"outputs     {'; '.join(map(str, self.outputs))}",
             f"size        {self.bytes:,} bytes, {self.deflated_bytes:,} deflated",
+            f"arena       {self.arena_bytes:,} bytes of activations at once",
             f"parameters  {self.parameters:,}, {self.sparsity:.1%} zero, "
             f"at most {self.unique_weights:,} distinct where they share a scale",
             f"MACs        {self.macs:,}",

@@ -5,22 +5,17 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from tfopt.data import Arrays, columns, leaves
-from tfopt.errors import (
-    DataError,
-    InterpreterError,
-    MissingPackageError,
-    SettingError,
-    nearest,
-)
+from tfopt.errors import DataError, InterpreterError, MissingPackageError, SettingError, nearest
 from tfopt.tflite import batching
 from tfopt.tflite.content import read_tflite
-from tfopt.tflite.tensor_spec import TensorSpec
+from tfopt.tflite.tensor_spec import specs_of
 
 Kernels = Literal["default", "builtin", "reference"]
 
@@ -79,9 +74,7 @@ class TFLiteModel:
     ) -> None:
         if threads < 1:
             raise SettingError(
-                received=f"threads={threads}",
-                expected="at least 1",
-                fix="leave it out for one thread",
+                received=f"threads={threads}", expected="at least 1", fix="leave it out for one"
             )
         if kernels not in _RESOLVERS:
             raise SettingError(
@@ -94,7 +87,7 @@ class TFLiteModel:
         self._batch: int | None = None
         self._shapes: list[tuple[int, ...]] | None = None
         self._load()
-        self.inputs, self.outputs = self._specs()
+        self.inputs, self.outputs = specs_of(self._interpreter)
 
     def twin(self) -> TFLiteModel:
         """Returns another interpreter of the same file and settings, for another thread."""
@@ -168,6 +161,36 @@ class TFLiteModel:
         except (ValueError, RuntimeError) as error:
             raise self._failure("run", error) from error
 
+    def put(self, values: Mapping[int, np.ndarray]) -> None:
+        """Puts values into tensors as the file holds them, by number, for `invoke`.
+
+        Raises:
+            InterpreterError: They do not fit.
+        """
+        try:
+            for index, value in values.items():
+                self._interpreter.set_tensor(index, value)
+        except (ValueError, RuntimeError) as error:
+            raise self._failure("take values", error) from error
+
+    def held(self, index: int) -> np.ndarray:
+        """Returns what a tensor holds after a run, in its own type.
+
+        Raises:
+            InterpreterError: It holds nothing.
+        """
+        try:
+            return self._interpreter.get_tensor(index)
+        except (ValueError, RuntimeError) as error:
+            raise self._failure(f"show tensor {index}", error) from error
+
+    @property
+    def delegated(self) -> frozenset[int]:
+        """The numbers of the tensors that XNNPACK hands over to other ops or to the caller."""
+        ops = self._interpreter._get_ops_details()
+        found = (op["outputs"] for op in ops if op["op_name"] == "DELEGATE")
+        return frozenset(int(index) for outputs in found for index in outputs)
+
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         """One run of the interpreter; real numbers in and out."""
         count = len(arrays[0])
@@ -207,44 +230,20 @@ class TFLiteModel:
         """Makes the interpreter anew: one that failed to take a batch is not used again."""
         module = _interpreter_module()
         try:
-            self._interpreter = module.Interpreter(
-                model_content=self._content,
-                num_threads=self._threads,
-                experimental_op_resolver_type=getattr(
-                    module.OpResolverType, _RESOLVERS[self._kernels]
-                ),
-                experimental_preserve_all_tensors=self._keep_tensors,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of the memory kept tensors take
+                self._interpreter = module.Interpreter(
+                    model_content=self._content,
+                    num_threads=self._threads,
+                    experimental_op_resolver_type=getattr(
+                        module.OpResolverType, _RESOLVERS[self._kernels]
+                    ),
+                    experimental_preserve_all_tensors=self._keep_tensors,
+                )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise self._failure("load", error) from error
         self._shapes = None
-
-    def _specs(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs in the file's order, by the names of its signature if it has one.
-
-        Outputs that the converter numbered (`output_0`, ...) come in the order of the numbers.
-        """
-        signatures = self._interpreter.get_signature_list()
-        inputs: dict[int, str] = {}
-        outputs: dict[int, str] = {}
-        if len(signatures) == 1 or "serving_default" in signatures:
-            key = "serving_default" if "serving_default" in signatures else next(iter(signatures))
-            runner = self._interpreter.get_signature_runner(key)
-            inputs = {item["index"]: name for name, item in runner.get_input_details().items()}
-            outputs = {item["index"]: name for name, item in runner.get_output_details().items()}
-            del runner  # while it lives, the interpreter refuses to resize
-
-        def specs(details: list[dict[str, Any]], names: dict[int, str]) -> tuple[TensorSpec, ...]:
-            return tuple(
-                TensorSpec.of(item, names.get(item["index"], item["name"])) for item in details
-            )
-
-        found = specs(self._interpreter.get_output_details(), outputs)
-        numbers = [spec.name.removeprefix("output_") for spec in found]
-        if all(number.isdecimal() for number in numbers):
-            found = tuple(sorted(found, key=lambda spec: int(spec.name.removeprefix("output_"))))
-        return specs(self._interpreter.get_input_details(), inputs), found
 
     def _matched(self, x: Arrays) -> list[np.ndarray]:
         """The arrays in the order of the inputs, checked."""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from tfopt.keras2.names import snake_case
+
 _SCOPE = "layer.{:05d}."
 _SCOPE_PATTERN = re.compile(r"layer\.\d{5}\.")
 _OTHERWISE = {"InputLayer": {"input"}, "Functional": {"model"}}  # not named after their class
@@ -51,6 +53,17 @@ def file_names(layers: Sequence[Any], *, keep: Collection[str] = ()) -> dict[int
         for number in sorted(numbers):
             names.update(dict.fromkeys(numbers[number], next(fresh)))
     return names
+
+
+def layers_by_file_name(model: Any) -> dict[str, Any]:
+    """Returns the layers of a model, those of nested models included, by their names in the file.
+
+    Args:
+        model: A Keras model.
+    """
+    layers = list(dict.fromkeys(model._flatten_layers()))
+    names = file_names(layers)
+    return {names[id(layer)]: layer for layer in layers if layer is not model}
 
 
 def seen_through(layer: Any) -> Any:
@@ -105,7 +118,7 @@ def _automatic(layer: Any) -> tuple[str | None, int]:
     match = re.fullmatch(r"(.+?)(?:_(\d+))?", layer.name)
     if match is None:
         return None, 0
-    made = {_snake_case(type(layer).__name__)}
+    made = {snake_case(type(layer).__name__)}
     made |= _OTHERWISE.get(type(layer).__name__, set())
     if re.sub("^(?:forward_|backward_)", "", match[1]) in made or match[1].startswith("tf."):
         return match[1], int(match[2] or 0)
@@ -120,9 +133,3 @@ def _numbered(stem: str, taken: Collection[str], first: int | None = None) -> It
         if name not in taken:
             yield name
         number += 1
-
-
-def _snake_case(name: str) -> str:
-    """Returns a class name as Keras spells it in names: `SeparableConv2D`, `separable_conv2d`."""
-    split = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", split).lower()

@@ -80,12 +80,13 @@ def check(target: Target) -> None:
     Raises:
         SettingError: Layers are to stay in floating point among 16-bit activations.
     """
-    if target.keep_float and target.numerics == "int16x8":
+    if target.keep_float and target.numerics == "int16x8" and target.exporter == "tflite":
         raise SettingError(
             received=f"keep_float={target.keep_float!r} with numerics='int16x8'",
-            expected="numerics='int8': the converter's quantizer for 16-bit activations keeps no "
-            "op in floating point",
-            fix="use Target.int8(), or leave keep_float out",
+            expected="exporter='litert', or numerics='int8': TensorFlow's quantizer for 16-bit "
+            "activations keeps no op in floating point",
+            fix=f"use Target.int16x8(exporter='litert', keep_float={target.keep_float!r}), or "
+            "Target.int8() with keep_float, or leave keep_float out",
         )
 
 

@@ -135,3 +135,33 @@ class TensorSpec:
             bounds = np.iinfo(dtype)
             return bool(array.min() >= bounds.min and array.max() <= bounds.max)
         return False
+
+
+def specs_of(interpreter: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Returns the inputs and outputs in the file's order, by the names of its signature if any.
+
+    Outputs that the converter numbered (`output_0`, ...) come in the order of the numbers.
+
+    Args:
+        interpreter: LiteRT's, with the file loaded.
+    """
+    signatures = interpreter.get_signature_list()
+    inputs: dict[int, str] = {}
+    outputs: dict[int, str] = {}
+    if len(signatures) == 1 or "serving_default" in signatures:
+        key = "serving_default" if "serving_default" in signatures else next(iter(signatures))
+        runner = interpreter.get_signature_runner(key)
+        inputs = {item["index"]: name for name, item in runner.get_input_details().items()}
+        outputs = {item["index"]: name for name, item in runner.get_output_details().items()}
+        del runner  # while it lives, the interpreter refuses to resize
+
+    def specs(details: list[dict[str, Any]], names: dict[int, str]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec.of(item, names.get(item["index"], item["name"])) for item in details
+        )
+
+    found = specs(interpreter.get_output_details(), outputs)
+    numbers = [spec.name.removeprefix("output_") for spec in found]
+    if all(number.isdecimal() for number in numbers):
+        found = tuple(sorted(found, key=lambda spec: int(spec.name.removeprefix("output_"))))
+    return specs(interpreter.get_input_details(), inputs), found

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfopt.data import DataWarning
 from tfopt.errors import ConversionError, DataError
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.calibration import activation_ranges
@@ -164,7 +165,8 @@ def test_a_single_sample_and_dead_channels(images, method):
     norm = model.get_layer("block_bn")
     norm.beta.assign(np.full(norm.beta.shape, -1e3))  # all of its ReLU's outputs are zero
     target = Target.int8(calibration=method)
-    tflite = convert(model, representative=images[:1], target=target)
+    with pytest.warns(DataWarning, match="A single representative sample gave all activation ran"):
+        tflite = convert(model, representative=images[:1], target=target)
     (found,) = TFLiteModel(tflite).predict(images)
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=0.02)
 
@@ -179,8 +181,22 @@ def test_what_overflows_is_refused_by_name(images, method):
     model = small_cnn()
     kernel = model.get_layer("probabilities").kernel
     kernel.assign(np.full(kernel.shape, np.nan))
-    with pytest.raises(ConversionError, match="NaN in the weights of 'probabilities/MatMul"):
+    with pytest.raises(ConversionError, match=r"NaN in the weights of layer 'probabilities' \(ker"):
         convert(model, representative=images, target=target)
+
+
+@pytest.mark.parametrize("weight", ["gamma", "moving_variance"])
+def test_a_batch_norm_that_is_no_number_is_refused_by_its_own_name(images, weight):
+    model = small_cnn()
+    variable = getattr(model.get_layer("block_bn"), weight)
+    variable.assign(np.full(variable.shape, np.nan))
+    with pytest.raises(ConversionError, match=rf"NaN .* of layer 'block_bn' \({weight}\)"):
+        convert(model, representative=images, target=Target.int8())
+
+
+def test_samples_that_are_all_the_same_are_told(images):
+    with pytest.warns(DataWarning, match="5 equal samples gave all activation ranges"):
+        convert(small_cnn(), representative=np.repeat(images[:1], 5, 0), target=Target.int8())
 
 
 @pytest.mark.parametrize(
@@ -188,7 +204,7 @@ def test_what_overflows_is_refused_by_name(images, method):
     [
         (np.full((4, 8, 8, 1), np.nan), "NaN or infinity in 4 of 4 samples of the representative"),
         (np.zeros((4, 8, 8, 1)), "representative samples that are all 0 for input 'image'"),
-        (np.zeros((4, 8, 1)), r"samples of shape \(8, 1\) for input 'image'"),
+        (np.zeros((4, 8, 1)), r"samples of shape \(8, 1\) for 'image'"),
         (np.zeros((0, 8, 8, 1)), "at least one sample"),
     ],
 )
