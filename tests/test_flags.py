@@ -27,6 +27,17 @@ def test_the_digits_need_no_more_than_their_name():
     assert task.source["kind"] == "digits"
 
 
+def test_a_strategy_is_the_tasks(monkeypatch):
+    from tfopt.training import strategies
+
+    begun = []
+    monkeypatch.setattr(strategies, "begin", begun.append)
+    task = shared.task_from_flags(parse("--dataset=digits", "--strategy=mirrored"))
+    assert task.strategy == task.source["strategy"] == "mirrored"
+    assert begun == ["mirrored"]
+    assert shared.task_from_flags(parse("--dataset=digits")).strategy is None
+
+
 def test_flags_that_are_not_defined_are_left_at_their_defaults():
     values = flags.FlagValues()
     shared.define_data(values, dataset="digits")

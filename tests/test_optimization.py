@@ -99,7 +99,8 @@ def test_budgets_are_judged_on_the_test_set(result):
 def test_saved_reproduced_and_kept(result, task, tmp_path):
     directory = result.save(tmp_path / "result")
     names = {file.name for file in directory.iterdir()}
-    assert names == {"model.tflite", "report.json", "report.md", "recipe.json", "baseline.h5"}
+    pages = {"report.html", "report.json", "report.md", "model_card.md"}
+    assert names == {"model.tflite", "recipe.json", "baseline.h5"} | pages
     assert (directory / "model.tflite").read_bytes() == result.tflite
     report = json.loads((directory / "report.json").read_text())
     assert tfopt.Report.from_dict(report) == result.report

@@ -13,7 +13,7 @@ RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("[0-9]*.py"))
 
 
 def test_there_is_a_recipe_for_each_collaborative_combination():
-    assert len(RECIPES) == 8
+    assert len(RECIPES) == 12
 
 
 # one without training, one with, and all techniques together; the others take as long each
@@ -35,6 +35,7 @@ def test_recipe_runs(recipe, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "conversion only" in done.stdout
     assert f"wrote {output / 'model.tflite'}" in done.stdout
+    assert f"The report: {output / 'report.html'}" in done.stdout.splitlines()[-1]
     assert tfopt.inspect(output / "model.tflite").integer_only
     report = tfopt.Report.from_dict(json.loads((output / "report.json").read_text()))
     written = tfopt.Recipe.load(output)

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from tfopt.measure.calibration import compare_calibrations as compare_calibrations
     from tfopt.measure.cost import benchmark as benchmark
     from tfopt.measure.layers import compare_layers as compare_layers
+    from tfopt.measure.profile import profile as profile
     from tfopt.measure.quality import evaluate as evaluate
     from tfopt.optimization import Result as Result
     from tfopt.optimization import ablate as ablate
     from tfopt.optimization import optimize as optimize
+    from tfopt.preprocessing import with_preprocessing as with_preprocessing
     from tfopt.quantization.synthetic import synthetic_inputs as synthetic_inputs
     from tfopt.recipe import Recipe as Recipe
     from tfopt.report import Report as Report
     from tfopt.reproduction import reproduce as reproduce
+    from tfopt.sensitivity.measure import measure_sensitivity as measure_sensitivity
+    from tfopt.shipping.folder import ship as ship
     from tfopt.target import Target as Target
     from tfopt.task import Task as Task
     from tfopt.technique import Technique as Technique
@@ -57,10 +61,14 @@ _HOMES = {
     "evaluate": "tfopt.measure.quality",
     "inspect": "tfopt.tflite.inspect",
     "load_model": "tfopt.keras_gate",
+    "measure_sensitivity": "tfopt.sensitivity.measure",
     "optimize": "tfopt.optimization",
+    "profile": "tfopt.measure.profile",
     "reproduce": "tfopt.reproduction",
     "save_model": "tfopt.keras_gate",
+    "ship": "tfopt.shipping.folder",
     "synthetic_inputs": "tfopt.quantization.synthetic",
+    "with_preprocessing": "tfopt.preprocessing",
     **TECHNIQUES,
 }
 

@@ -98,7 +98,7 @@ def _run(name: str, chosen: Command, arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = ["Usage: tfopt COMMAND ... --flag=value", "", "Commands:"]
-    lines += [f"  {name:<10} {command(name).SUMMARY}" for name in NAMES]
+    lines += [f"  {name:<11} {command(name).SUMMARY}" for name in NAMES]
     lines += ["", "tfopt COMMAND --help lists its flags; tfopt --version."]
     return "\n".join(lines)
 

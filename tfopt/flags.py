@@ -13,8 +13,9 @@ from typing import Any, get_args
 from absl import flags
 
 from tfopt.errors import SettingError
-from tfopt.target import Calibration, Choice, Numerics, Target
+from tfopt.target import BUDGETS, Calibration, Choice, Numerics, Target
 from tfopt.task import Task
+from tfopt.task.base import STRATEGIES
 
 _KEEPING = ("keep_float", "keep_int16", "keep_int8")
 _FOLDER_STARTS = (".", "~", os.sep)
@@ -44,6 +45,13 @@ def define_metric(values: flags.FlagValues) -> None:
 def define_training(values: flags.FlagValues) -> None:
     """Defines how `task_from_flags` trains."""
     _integer(values, "batch_size", 32, "samples in a training step")
+    flags.DEFINE_enum(
+        "strategy",
+        "none",
+        ["none", *STRATEGIES],
+        "devices that train: all of this machine, or those of TF_CONFIG",
+        flag_values=values,
+    )
 
 
 def define_target(values: flags.FlagValues) -> None:
@@ -59,6 +67,7 @@ def define_target(values: flags.FlagValues) -> None:
     _list(values, "keep_float", "layers that compute in floating point: --keep_float=a,b")
     _list(values, "keep_int16", "layers with 16-bit activations")
     _list(values, "keep_int8", "layers with 8-bit weights, with --numerics=int4_weights")
+    _boolean(values, "sparse_encoding", "store kernels with many zeros smaller")
     flags.DEFINE_bool(
         "refine", True, "try post-training techniques, take the best", flag_values=values
     )
@@ -69,6 +78,8 @@ def define_budgets(values: flags.FlagValues) -> None:
     _float(values, "max_accuracy_drop", None, "budget: what the metric may lose")
     _integer(values, "max_bytes", None, "budget: size of the file")
     _float(values, "max_latency_ms", None, "budget: median latency on this machine")
+    _integer(values, "max_arena_bytes", None, "budget: memory of the activations")
+    _float(values, "max_group_drop", None, "budget: what a class or group may lose")
 
 
 def define_output(values: flags.FlagValues, text: str, *, output: str | None = None) -> None:
@@ -93,6 +104,17 @@ def task_from_flags(values: flags.FlagValues = flags.FLAGS) -> Task:
         SettingError: A flag is missing, or cannot be.
         DataError: The data cannot be loaded.
     """
+    strategy = values.strategy if "strategy" in values else "none"
+    if strategy == "none":
+        return _task(values)
+    from tfopt.training import strategies
+
+    strategies.begin(strategy)  # before anything uses TensorFlow, such as to read the data
+    return _task(values).distributed(strategy)
+
+
+def _task(values: flags.FlagValues) -> Task:
+    """The task on one device."""
     name = values.dataset
     names = ("metric", "batch_size", "seed")
     settings = {name: values[name].value for name in names if name in values}
@@ -131,7 +153,7 @@ def target_from_flags(values: flags.FlagValues = flags.FLAGS) -> Target:
     Raises:
         SettingError: A flag's value cannot be.
     """
-    names = ("input_type", "output_type", "max_accuracy_drop", "max_bytes", "max_latency_ms")
+    names = ("input_type", "output_type", *BUDGETS)
     settings = {name: values[name].value for name in names if name in values}
     given = {name: value for name, value in settings.items() if value is not None}
     given |= {
@@ -140,6 +162,7 @@ def target_from_flags(values: flags.FlagValues = flags.FLAGS) -> Target:
         "representative_choice": values.representative_choice,
         "calibration": values.calibration,
         "exporter": values.exporter,
+        "sparse_encoding": values.sparse_encoding,
         "refine": values.refine,
     }
     given |= {name: tuple(values[name].value) for name in _KEEPING}

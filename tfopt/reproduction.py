@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfopt.errors import DataError, ModelError, SettingError
+from tfopt.facts import weights_checksum
 from tfopt.keras_gate import load_model
-from tfopt.optimization import BASELINE_FILE, optimize, weights_checksum
+from tfopt.optimization import BASELINE_FILE, optimize
 from tfopt.recipe import Recipe
 
 if TYPE_CHECKING:

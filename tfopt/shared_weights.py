@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfopt.errors import TechniqueError
 from tfopt.keras_gate import tf_keras
+from tfopt.training.strategies import on_all_replicas
 from tfopt.wrapping import Kernel
 
 Initialization = Literal["linear", "random", "density", "kmeans++"]
@@ -127,6 +128,10 @@ def train_shared(model: tf_keras.Model, shared: list[SharedWeights]) -> None:
     """
     by_kernel = {id(weights.kernel.variable): weights for weights in shared}
 
+    def share() -> None:
+        for weights in shared:
+            weights.share()
+
     def train_step(data: Any) -> dict[str, Any]:
         x, y, sample_weight = tf_keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
@@ -141,8 +146,7 @@ def train_shared(model: tf_keras.Model, shared: list[SharedWeights]) -> None:
             else:
                 pairs += weights.redirect(gradient)
         model.optimizer.apply_gradients(pairs)
-        for weights in shared:
-            weights.share()
+        on_all_replicas(share)
         return model.compute_metrics(x, y, outputs, sample_weight)
 
     model.train_step = train_step

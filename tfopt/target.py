@@ -22,12 +22,20 @@ _IO_TYPES: dict[str, tuple[str, ...]] = {
     "int4_weights": ("int8", "uint8", "float32"),
 }
 _INTEGER_ONLY: tuple[Numerics, ...] = ("int8", "int16x8", "int4_weights")
+BUDGETS = (
+    "max_accuracy_drop",
+    "max_bytes",
+    "max_latency_ms",
+    "max_arena_bytes",
+    "max_group_drop",
+)
 # Which layers can be excepted from what.
 _KEEPING: dict[str, tuple[Numerics, ...]] = {
     "keep_float": _INTEGER_ONLY,
     "keep_int16": ("int8", "int4_weights"),
     "keep_int8": ("int4_weights",),
 }
+_SPARSE = ("float32", "int8")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,11 +65,18 @@ class Target:
             between 8-bit neighbours still reads and is read in 8 bits: name chains of layers. Runs
             on LiteRT's interpreter; TensorFlow's own has no op from 8 to 16 bits.
         keep_int8: Names of Keras layers that keep 8-bit weights in a file of 4-bit ones.
+        sparse_encoding: Store kernels that have many zeros as what is not zero: a smaller file of
+            float32 or int8, as fast as before. See `tfopt.tflite.sparse`.
         refine: Try post-training techniques, and take what measures best on the validation data.
+            False leaves the weights as they are.
         max_accuracy_drop: Largest loss of the metric against the baseline, in the metric's units
-            (0.01 is one point of accuracy).
+            (0.01 is one point of accuracy). Layers of an integer file that loses more are kept in
+            finer numbers until it is met, whatever `refine` says: those that `keep_int16` (or
+            `keep_int8`, for 4-bit weights) would name, with `allow_float_ops` in floating point.
         max_bytes: Largest file, in bytes.
         max_latency_ms: Longest median single-thread latency on this machine, in milliseconds.
+        max_arena_bytes: Most memory that the activations may take at once, in bytes.
+        max_group_drop: Largest loss of the metric for any class or group of 25 samples or more.
 
     Raises:
         SettingError: A name is unknown, a type does not go with the numerics, or a budget is
@@ -83,10 +98,13 @@ class Target:
     keep_float: tuple[str, ...] = ()
     keep_int16: tuple[str, ...] = ()
     keep_int8: tuple[str, ...] = ()
+    sparse_encoding: bool = False
     refine: bool = True
     max_accuracy_drop: float | None = None
     max_bytes: int | None = None
     max_latency_ms: float | None = None
+    max_arena_bytes: int | None = None
+    max_group_drop: float | None = None
 
     def __post_init__(self) -> None:
         if self.numerics not in _IO_TYPES:
@@ -105,6 +123,7 @@ class Target:
                 )
         for field in _KEEPING:
             self._check_layers(field)
+        self._check_sparse()
         for field in ("input_type", "output_type"):
             if getattr(self, field) not in _IO_TYPES[self.numerics]:
                 raise SettingError(
@@ -118,7 +137,7 @@ class Target:
                 expected="a whole number, at least 1",
                 fix="100 to 500 samples are usual",
             )
-        for field in ("max_accuracy_drop", "max_bytes", "max_latency_ms"):
+        for field in BUDGETS:
             value = getattr(self, field)
             if value is not None and not (isinstance(value, int | float) and value >= 0):
                 raise SettingError(
@@ -126,6 +145,16 @@ class Target:
                     expected="a budget of at least 0, or None for no budget",
                     fix="give the most that may be spent",
                 )
+
+    def _check_sparse(self) -> None:
+        """The interpreter unpacks sparse kernels of some numerics only."""
+        if self.sparse_encoding and self.numerics not in _SPARSE:
+            raise SettingError(
+                received=f"sparse_encoding=True with numerics={self.numerics!r}",
+                expected=f"{' or '.join(_SPARSE)}: the interpreter refuses a file whose sparse "
+                "kernels are to be unpacked for ops of other numbers",
+                fix=f"use Target.{_SPARSE[-1]}(sparse_encoding=True), or leave sparse_encoding out",
+            )
 
     def _check_layers(self, field: str) -> None:
         """Layer names are a tuple, and only some integer files can mix numerics."""

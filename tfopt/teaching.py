@@ -98,8 +98,11 @@ class Teaching:
             if features is not None:
                 theirs, ours = (tf.nest.flatten(model(x, training=False)) for model in features)
                 taught += tf.add_n([_alike(a, b) for a, b in zip(theirs, ours, strict=True)])
+            # Gradients of replicas are summed up: Keras sees to it for its own loss.
+            taught /= tf.distribute.get_strategy().num_replicas_in_sync
             return (1 - self.weight) * own + self.weight * taught
 
+        compute_loss.teaching = self  # type: ignore[attr-defined]
         student.compute_loss = compute_loss
 
     def _features(self, student: tf_keras.Model) -> tuple[tf_keras.Model, tf_keras.Model] | None:
@@ -118,6 +121,20 @@ class Teaching:
         softened = tf.nn.softmax(theirs)
         gap = tf.nn.log_softmax(theirs) - tf.nn.log_softmax(ours)
         return self.temperature**2 * tf.reduce_mean(tf.reduce_sum(softened * gap, axis=-1))
+
+
+def teaching_of(model: tf_keras.Model) -> Teaching | None:
+    """Returns how a model is taught, None if it is not.
+
+    Args:
+        model: A tf_keras model.
+
+    Example:
+        >>> student = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(2,))])
+        >>> teaching_of(student) is None
+        True
+    """
+    return getattr(vars(model).get("compute_loss"), "teaching", None)
 
 
 def _logits(tensor: tf.Tensor, kind: str) -> tf.Tensor:

@@ -1,167 +1,35 @@
-"""What the techniques that fine-tune have in common: wrap a model for training, train, strip."""
+"""Techniques that change the values of kernels while they fine-tune, and what they build on."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import math
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from tfopt import facts, training
-from tfopt.errors import SettingError, TechniqueError
+from tfopt import facts
+from tfopt.errors import TechniqueError
+from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.keras2.protocols import declared
-from tfopt.keras_gate import clone, tf_keras
-from tfopt.selection import select
-from tfopt.teaching import Teaching
-from tfopt.technique import Selection, Skipped, Technique
+from tfopt.keras_gate import tf_keras
+from tfopt.selection import check_touched, select
+from tfopt.technique import Selection, Skipped
+from tfopt.training.strategies import on_all_replicas
 
-if TYPE_CHECKING:
-    from tfopt.data import Arrays
-    from tfopt.task import Task
+__all__ = [
+    "ORDER",
+    "AnyModel",
+    "FineTuned",
+    "Kernel",
+    "KernelTechnique",
+    "Wrapped",
+    "after_each_step",
+    "refuse_clustered",
+    "refuse_fake_quantized",
+]
 
 ORDER = "prune first, then cluster, then train quantization-aware"
 _FROZEN = "frozen (trainable=False)"
-
-AnyModel = str | os.PathLike[str] | Any
-"""What `load_model` takes: a path, a Keras 3 model or a tf_keras model."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Wrapped:
-    """A model ready to be trained the technique's way, in a `fit` loop of the user's own.
-
-    Args:
-        model: A tf_keras model of its own: compile it and fit it.
-        callbacks: What `fit` must be given as `callbacks`.
-        strip: Returns the optimized model without anything the training needed, and proves that it
-            holds what the technique claims (TechniqueError otherwise).
-        selection: Which layers are touched, and why the others are not.
-    """
-
-    model: tf_keras.Model
-    callbacks: list[tf_keras.callbacks.Callback]
-    strip: Callable[[], tf_keras.Model]
-    selection: Selection
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FineTuned(Technique, abc.ABC):
-    """A technique that changes a model while it is trained a little longer.
-
-    Args:
-        epochs: Passes over the training data; fractions are allowed.
-        learning_rate: Peak of the learning rate (Adam, warm-up, cosine).
-        only: Names or class names of the layers to touch; None for all that can be.
-        skip: Names or class names of layers to leave alone.
-        teacher: `"baseline"` trains on what the float baseline answers, too (in `apply` without
-            `optimize`, the model given); None on the labels alone.
-    """
-
-    epochs: float = 1
-    learning_rate: float = 1e-3
-    only: tuple[str, ...] | None = None
-    skip: tuple[str, ...] = ()
-    teacher: str | None = None
-
-    calibration_samples: ClassVar[int] = 0
-    """How many representative samples `wrap` needs."""
-
-    def __post_init__(self) -> None:
-        self.check_teacher()
-        for field in ("epochs", "learning_rate"):
-            value = getattr(self, field)
-            if not _is_number(value) or value <= 0:
-                raise SettingError(
-                    received=f"{field}={value!r}",
-                    expected="a number above 0",
-                    fix="epochs may be a fraction: 0.5 trains on half of the data"
-                    if field == "epochs"
-                    else "1e-3 to 1e-5 are usual for fine-tuning",
-                )
-        for field in ("only", "skip"):
-            value = getattr(self, field)
-            if isinstance(value, list):
-                object.__setattr__(self, field, tuple(value))
-            elif not isinstance(value, tuple) and not (field == "only" and value is None):
-                raise SettingError(
-                    received=f"{field}={value!r}",
-                    expected="a tuple of layer names or class names",
-                    fix=f"write {field}=({value!r},)",
-                )
-
-    def check_teacher(self) -> None:
-        """Refuses a teacher that is neither the baseline nor none.
-
-        Raises:
-            SettingError: It is something else.
-        """
-        if self.teacher not in (None, "baseline"):
-            raise SettingError(
-                received=f"teacher={self.teacher!r}",
-                expected='"baseline" or None',
-                fix="to learn from another model use tfopt.Distillation(teacher=path)",
-            )
-
-    @abc.abstractmethod
-    def wrap(
-        self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
-    ) -> Wrapped:
-        """Returns a copy of a model ready to be trained with the technique.
-
-        Args:
-            model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
-            steps_per_epoch: Training steps in an epoch of the loop to come; schedules are fitted
-                to `epochs` times as many.
-            representative: Inputs to calibrate with, where the technique needs them.
-
-        Returns:
-            The model to compile and fit, the callbacks to fit it with, and how to strip it.
-
-        Raises:
-            TechniqueError: The technique cannot work on this model.
-        """
-
-    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """Returns an optimized model; the one given is left as it was.
-
-        Args:
-            model: A tf_keras functional model.
-            task: The data, loss and seed to fine-tune with.
-
-        Raises:
-            DataError: The data does not fit the model.
-            TechniqueError: The technique cannot work on this model, training diverged, or the
-                result does not hold what the technique claims.
-        """
-        if self.changes_nothing:
-            return clone(model)
-        count = self.calibration_samples
-        wrapped = self.wrap(
-            model,
-            steps_per_epoch=training.steps_per_epoch(task),
-            representative=task.representative_inputs(count) if count else None,
-        )
-        if self.teacher is not None:
-            Teaching(model if task.teacher is None else task.teacher).teach(wrapped.model)
-        return self._trained(wrapped, task)
-
-    def _trained(self, wrapped: Wrapped, task: Task) -> tf_keras.Model:
-        """A wrapped model trained on the task, and stripped."""
-        training.fine_tune(
-            wrapped.model,
-            task,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            callbacks=wrapped.callbacks,
-        )
-        return wrapped.strip()
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether the settings ask for no change, so that there is nothing to train for."""
-        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,11 +93,11 @@ class KernelTechnique(FineTuned, abc.ABC):
             return left_out[0].reason
 
         selection = select(model, reason_to_skip_layer, only=self.only, skip=self.skip)
-        if not selection.touched and not self.changes_nothing:
-            reasons = dict.fromkeys(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
-            raise TechniqueError(
-                received=f"model {model.name!r}, of which {type(self).__name__} can touch no layer "
-                f"({'; '.join(list(reasons)[:5])})",
+        if not self.changes_nothing:
+            check_touched(
+                selection,
+                model,
+                can=f"{self.name} can touch no layer",
                 expected="at least one layer with a kernel it can change",
                 fix="unfreeze a layer, or correct the settings that leave the layers out",
             )
@@ -296,6 +164,22 @@ def refuse_fake_quantized(model: tf_keras.Model, technique: str) -> None:
         )
 
 
+def refuse_clustered(model: tf_keras.Model, technique: str, *, fix: str = ORDER) -> None:
+    """Refuses a model whose weights share values, for a technique whose training parts them.
+
+    Raises:
+        TechniqueError: They do.
+    """
+    clustered = facts.clustered_layers(model)
+    if clustered:
+        raise TechniqueError(
+            received=f"model {model.name!r}, in which weights of {', '.join(clustered[:5])} "
+            f"share few values, for {technique}",
+            expected="a model before clustering, since training parts weights that share a value",
+            fix=fix,
+        )
+
+
 def after_each_step(model: tf_keras.Model, update: Callable[[], None]) -> None:
     """Makes `fit` run `update` in the graph after each optimizer step.
 
@@ -311,12 +195,7 @@ def after_each_step(model: tf_keras.Model, update: Callable[[], None]) -> None:
 
     def train_step(data: Any) -> dict[str, Any]:
         logs = plain_step(data)
-        update()
+        on_all_replicas(update)
         return logs
 
     model.train_step = train_step
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a setting is a finite number and no boolean."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -28,7 +28,7 @@ def sizes(found, kept):
 
 
 def test_uniform_plans_take_the_same_share_in_steps(found):
-    plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=8)
+    plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=8)
     assert sizes(found, plan.kept(0.0)) == [64, 8]
     assert sizes(found, plan.kept(0.4)) == [40, 4]
     assert sizes(found, plan.kept(1.0)) == [8, 2]
@@ -36,7 +36,7 @@ def test_uniform_plans_take_the_same_share_in_steps(found):
 
 def test_the_most_important_units_are_kept(found):
     scores = np.random.default_rng(0).random(found.units)
-    plan = Plan(found, scores, spread="uniform", multiple_of=1)
+    plan = Plan(found, scores, allocation="uniform", multiple_of=1)
     units = found.groups[0].units
     kept = plan.kept(0.5)[units]
     assert scores[units][kept].min() > scores[units][~kept].max()
@@ -45,7 +45,7 @@ def test_the_most_important_units_are_kept(found):
 def test_global_plans_take_from_where_little_is_lost(found):
     scores = np.ones(found.units)
     scores[found.groups[0].units] = np.linspace(0, 0.5, 64)
-    plan = Plan(found, scores, spread="global", multiple_of=8)
+    plan = Plan(found, scores, allocation="global", multiple_of=8)
     assert sizes(found, plan.kept(0.5)) == [32, 8]
 
 
@@ -53,14 +53,14 @@ def test_a_branch_goes_whole_where_all_compete():
     found = analyse(residual_net())
     scores = np.ones(found.units)
     scores[found.groups[1].units] = 0
-    plan = Plan(found, scores, spread="global", multiple_of=1)
+    plan = Plan(found, scores, allocation="global", multiple_of=1)
     assert sizes(found, plan.kept(0.5)) == [8, 0]
     assert sizes(found, plan.kept(1.0)) == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["channels", "macs", "parameters"])
 def test_an_aim_is_reached_by_the_least_pruning(found, name):
-    plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=1)
+    plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1)
     aim = Aim(name, 0.6)
     (limit,) = aim.limits(found, plan, 1)
     costs = Costs(found)
@@ -70,20 +70,20 @@ def test_an_aim_is_reached_by_the_least_pruning(found, name):
 
 
 def test_iterations_come_nearer_step_by_step(found):
-    plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=1)
+    plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1)
     assert Aim("channels", 0.5).limits(found, plan, 3) == [60, 48, 36]
 
 
 def test_an_aim_out_of_reach_names_the_groups(found):
-    plan = Plan(found, np.arange(found.units), spread="global", multiple_of=8)
+    plan = Plan(found, np.arange(found.units), allocation="global", multiple_of=8)
     with pytest.raises(TechniqueError, match=r"every channel of wide, narrow.*channels=0\.861"):
         Aim("channels", 0.95).limits(found, plan, 1)
     with pytest.raises(TechniqueError, match="which the emptiest network takes"):
-        Aim("latency_ms", 1e-6).limits(found, plan, 1)
+        Aim("latency_ms", 1e-6, "float32").limits(found, plan, 1)
 
 
 def test_the_weakest_plan_may_be_none(found):
-    plan = Plan(found, np.arange(found.units), spread="uniform", multiple_of=1)
+    plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1)
     assert weakest(plan, lambda kept: kept.sum(), 0) is None
     assert weakest(plan, lambda kept: kept.sum(), found.units).all()
 
@@ -91,7 +91,7 @@ def test_the_weakest_plan_may_be_none(found):
 def test_operations_are_those_of_the_file(found):
     import tfopt
 
-    kept = Plan(found, np.arange(found.units), spread="uniform", multiple_of=1).kept(0.3)
+    kept = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1).kept(0.3)
     sliced = slice_channels(found, kept)
     tflite = tfopt.convert(sliced, target=tfopt.Target.float32())
     assert Costs(found).of(kept).macs == tfopt.inspect(tflite).macs

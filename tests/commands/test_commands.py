@@ -56,6 +56,29 @@ def test_evaluate_prints_the_metric(folder, capsys):
     assert (found["metric"], found["split"]) == ("top_5_accuracy", "validation")
 
 
+def test_evaluate_compares_two_models_sample_by_sample(folder, capsys):
+    pair = (folder / "int8.tflite", f"--against={folder / 'float.tflite'}", "--dataset=digits")
+    code, out, _ = run(capsys, "evaluate", *pair)
+    assert code == 0
+    assert "against accuracy 0." in out and "difference " in out and "KL divergence" in out
+    assert "samples that only this model gets wrong" in out
+    assert re.search(r"^7 +class +\d+", out, re.M)
+    code, out, _ = run(capsys, "evaluate", *pair, "--json")
+    found = json.loads(out)
+    assert found["quality"]["samples"] == found["reference"]["samples"] == 359
+    assert len(found["groups"]) == 10 and found["kl"] >= 0
+
+
+def test_profile_shows_where_the_time_goes(folder, capsys):
+    code, out, _ = run(capsys, "profile", folder / "int8.tflite", "--runs=5")
+    assert code == 0
+    assert "CONV_2D" in out and "XNNPACK" in out and "of the" in out.splitlines()[-1]
+    code, out, _ = run(capsys, "profile", folder / "int8.tflite", "--runs=2", "--json")
+    assert {op["op"] for op in json.loads(out)["ops"]} >= {"CONV_2D", "SOFTMAX"}
+    code, _, err = run(capsys, "profile", folder / "int8.tflite", "--kernels=buildin")
+    assert code == 2 and "'builtin' is nearest" in err
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
@@ -77,6 +100,7 @@ def test_benchmark_times_one_or_several(folder, capsys):
     assert " ms (median" in out
     code, out, _ = run(capsys, "benchmark", *files, "--runs=20")
     assert out.count("ms (median") == 2 and out.startswith(str(files[0]))
+    assert f"{files[1]} takes x" in out and f"of the time of {files[0]}" in out
     code, out, _ = run(capsys, "benchmark", *files, "--runs=20", "--json")
     assert [record["runs"] for record in json.loads(out)] == [20, 20]
     code, out, _ = run(capsys, "benchmark", files[0], "--runs=20", "--json")
@@ -109,6 +133,23 @@ def test_convert_as_it_is_says_nothing_of_trials(folder, capsys, tmp_path):
     code, out, err = run(capsys, *arguments, "--refine=false")
     assert code == 0, err
     assert out == f"wrote {output} ({output.stat().st_size:,} bytes, integer only)\n"
+
+
+def test_sensitivity_shows_layers(folder, capsys, tmp_path):
+    svg, cache = tmp_path / "drawn.svg", tmp_path / "cache"
+    arguments = ("sensitivity", folder / "dense.h5", "--dataset=digits", "--samples=64")
+    more = ("--strengths=0.5,0.9", f"--svg={svg}", f"--cache={cache}")
+    code, out, _ = run(capsys, *arguments, *more)
+    assert code == 0
+    assert "hidden (kernel)" in out and "90%" in out
+    assert svg.read_text().count("<rect") == 4 and "hidden (kernel)" in svg.read_text()
+    code, out, _ = run(capsys, *arguments, *more, "--json")  # from the cache
+    assert json.loads(out)["change"] == "MagnitudePruning"
+    assert len(list(cache.iterdir())) == 1
+    code, _, err = run(capsys, *arguments, "--strengths=half")
+    assert code == 2 and "numbers above 0" in err
+    code, _, err = run(capsys, *arguments, "--step=WeightClustering()")
+    assert code == 2 and "changes layers one by one" in err
 
 
 def test_compare_shows_layers(folder, capsys):
@@ -149,7 +190,7 @@ def result(folder, tmp_path_factory):
 
 
 def test_optimize_saves_a_result(result):
-    names = {"model.tflite", "report.json", "report.md", "recipe.json"}
+    names = {"model.tflite", "report.json", "report.md", "report.html", "recipe.json"}
     assert names <= {path.name for path in result.iterdir()}
     recipe = tfopt.Recipe.load(result)
     assert recipe.techniques == (tfopt.MagnitudePruning(sparsity=0.75, epochs=0.1),)

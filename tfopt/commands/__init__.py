@@ -17,9 +17,14 @@ NAMES = (
     "convert",
     "evaluate",
     "compare",
+    "sensitivity",
     "benchmark",
+    "profile",
     "inspect",
     "reproduce",
+    "report",
+    "diff",
+    "ship",
 )
 
 

@@ -50,8 +50,11 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     task = task_from_flags(values)
 
     from tfopt.optimization import optimize
+    from tfopt.training.strategies import is_chief
 
     result = optimize(model, techniques, task=task, target=target)
+    if not is_chief(task):
+        return int(not result.report.kept)
     # The report first: it took as long as the files, and saving can fail.
     print(json.dumps(result.report.to_dict(), indent=2) if values.json else result.report)
     result.save(output, overwrite=values.overwrite)

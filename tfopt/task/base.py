@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,13 +25,18 @@ from tfopt.data import (
 from tfopt.errors import DataError, SettingError, nearest
 from tfopt.target import Choice
 from tfopt.task import fit
+from tfopt.task import groups as groupings
 from tfopt.task.source import tf_keras_loss
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Metric = str | Callable[[np.ndarray, np.ndarray], float]
+# Also a metric object of Keras, and several by the names or in the order of the outputs.
+Metric = str | Callable[[np.ndarray, np.ndarray], float] | Mapping[str, Any] | tuple[Any, ...]
 SplitName = Literal["train", "validation", "test"]
+
+STRATEGIES = ("mirrored", "multi_worker")
+"""Ways to fine-tune on several devices, by name."""
 
 CLASS_LOSS = "sparse_categorical_crossentropy"
 
@@ -47,7 +52,9 @@ class TaskBase:
         validation: What steps are compared on.
         test: What the final figures are measured on; None measures them on `validation`.
         loss: A Keras loss name or a tf_keras loss.
-        metric: A metric's name, or a function of (labels, outputs) to a number, higher is better.
+        metric: A metric's name, a metric object of Keras, or a function of (labels, outputs) to a
+            number: higher is better, unless its attribute `higher_is_better` is False. For several
+            outputs, each with its own: a dict by their names or a tuple; budgets judge the first.
         class_names: The names of the classes, in the order of the labels.
         batch_size: Samples in a training step.
         seed: Seeds shuffling, initial values and sampling.
@@ -57,6 +64,8 @@ class TaskBase:
             training reads it; see `augmented`.
         teacher: A tf_keras model whose answers techniques with `teacher="baseline"` imitate;
             `optimize` sets its baseline.
+        strategy: How fine-tuning uses several devices; see `distributed`.
+        groups: Groups of samples to measure apart, by a name; see `grouped`.
 
     Raises:
         DataError: The splits do not go together, or a setting cannot be.
@@ -75,6 +84,8 @@ class TaskBase:
     source: dict[str, Any] | None = None
     augment: Callable[[Any], Any] | None = None
     teacher: Any = None
+    strategy: Any = None
+    groups: Mapping[str, groupings.Grouping] = dataclasses.field(default_factory=dict)
     _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,12 +99,23 @@ class TaskBase:
                 expected="a Keras loss name or a tf_keras loss",
                 fix=f'for classes by number use loss="{CLASS_LOSS}"',
             )
+        self._check_strategy()
         if self.representative is not None:
             inputs = as_arrays(self.representative, "the representative inputs")
             check_finite(inputs, "the representative inputs")
             object.__setattr__(self, "representative", inputs)
         object.__setattr__(self, "loss", tf_keras_loss(self.loss))
+        object.__setattr__(self, "groups", groupings.checked(self.groups, self._splits()))
         fit.check_alike(self.train, self.validation, self.test, self.representative)
+
+    def _check_strategy(self) -> None:
+        """Refuses an unknown name; whether the devices are there is known when training starts."""
+        if isinstance(self.strategy, str) and self.strategy not in STRATEGIES:
+            raise SettingError(
+                received=f"strategy={self.strategy!r}",
+                expected=nearest(self.strategy, STRATEGIES),
+                fix="use one of them, a tf.distribute strategy, or None for one device",
+            )
 
     def split(self, name: SplitName) -> Split:
         """Returns a split by its name.
@@ -134,6 +156,59 @@ class TaskBase:
             True
         """
         return dataclasses.replace(self, augment=augment, source=None)
+
+    def grouped(self, groups: Mapping[str, groupings.Grouping]) -> Self:
+        """Returns the same task with groups whose samples are measured apart, beside the classes.
+
+        An optimized model can be as good as before on the whole and worse for some.
+
+        Args:
+            groups: By a name, such as `"camera"`: a function of a batch (x, y), as the task holds
+                them, to a name for each sample, or such names by split: `{"test": names}`.
+
+        Returns:
+            A task that has no `source`, since a function is no JSON.
+
+        Raises:
+            DataError: There are not as many names as samples.
+
+        Example:
+            >>> import tfopt
+            >>> task = tfopt.Task.digits().grouped({"dark": lambda x, y: x.mean((1, 2, 3)) < 0.3})
+            >>> list(task.groups)
+            ['dark']
+        """
+        return dataclasses.replace(self, groups={**self.groups, **groups}, source=None)
+
+    def distributed(self, strategy: Any) -> Self:
+        """Returns the same task, with fine-tuning on several devices or machines.
+
+        Each batch is split among copies of the model, and their gradients are added up. Batch norms
+        see their copy's share of a batch. Everything else runs as it does without.
+
+        Args:
+            strategy: `"mirrored"` for all GPUs of this machine, `"multi_worker"` for the machines
+                that the environment variable TF_CONFIG names (call nothing else of TensorFlow
+                before, and give each the same model and data), a MirroredStrategy or
+                MultiWorkerMirroredStrategy of `tf.distribute`, or
+                None for one device.
+
+        Returns:
+            A task that remembers a strategy in its `source`, if it has one; a strategy given as an
+            object is no JSON.
+
+        Raises:
+            SettingError: There is no strategy of that name.
+
+        Example:
+            >>> import tfopt
+            >>> tfopt.Task.digits().distributed("mirrored").strategy
+            'mirrored'
+        """
+        source = self.source and {key: self.source[key] for key in self.source if key != "strategy"}
+        if source and strategy is not None:
+            source = source | {"strategy": strategy} if isinstance(strategy, str) else None
+        return dataclasses.replace(self, strategy=strategy, source=source)
 
     def representative_inputs(self, count: int, *, choice: Choice = "random") -> Arrays:
         """Returns inputs to calibrate with, the same ones for the same seed.

@@ -9,11 +9,11 @@ from typing import Any
 from tfopt.errors import DataError, nearest
 from tfopt.task import losses
 
-_TASK = ("loss", "metric", "batch_size", "seed")
+_TASK = ("loss", "metric", "batch_size", "seed", "strategy")
 # The settings of each kind of source.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "digits": _TASK,
-    "tfds": ("name", "train", "validation", "test", "image_size", "dtype", *_TASK),
+    "tfds": ("name", "train", "validation", "test", "image_size", "dtype", "groups", *_TASK),
     "image_folder": ("directory", "image_size", "channels", "dtype", *_TASK),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfopt import datasets
@@ -177,6 +177,7 @@ class Task(TaskBase):
         batch_size: int = 32,
         seed: int = 0,
         download: bool = True,
+        groups: str | Sequence[str] = (),
     ) -> Task:
         """Loads an image classification set of TensorFlow Datasets.
 
@@ -193,11 +194,14 @@ class Task(TaskBase):
             batch_size: See `Task`.
             seed: See `Task`.
             download: Whether it may be downloaded.
+            groups: Features of the set, such as `"sex"`, whose samples are measured apart; see
+                `grouped` for any other groups.
 
         Raises:
             DataError: There is no such set or split, it is not of images with classes, or it is
                 not on disk and cannot be downloaded.
         """
+        features = (groups,) if isinstance(groups, str) else tuple(groups)
         loaded, full_name = datasets.tfds(
             name,
             ImageFormat(image_size, dtype),
@@ -207,9 +211,12 @@ class Task(TaskBase):
             test=test,
             seed=seed,
             download=download,
+            groups=features,
         )
         place: dict[str, Any] = {"kind": "tfds", "name": full_name, "train": train}
         place |= {"validation": validation, "test": test, "image_size": image_size, "dtype": dtype}
+        if features:
+            place["groups"] = features
         return cls._of(loaded, place, loss, metric, batch_size, seed)
 
     @classmethod
@@ -269,6 +276,15 @@ class Task(TaskBase):
             3
         """
         kind, settings = sources.parse(source)
+        strategy = settings.pop("strategy", None)
+        task = cls._from_place(kind, settings, data_dir)
+        return task if strategy is None else task.distributed(strategy)
+
+    @classmethod
+    def _from_place(
+        cls, kind: str, settings: dict[str, Any], data_dir: str | os.PathLike[str] | None
+    ) -> Task:
+        """A task of the data of a place."""
         if kind == "digits":
             return cls.digits(**settings)
         if kind == "tfds":
@@ -295,6 +311,7 @@ class Task(TaskBase):
             metric=metric,
             batch_size=batch_size,
             seed=seed,
+            groups=loaded.groups,
             source=sources.describe(
                 place, loss=loss, metric=metric, batch_size=batch_size, seed=seed
             ),

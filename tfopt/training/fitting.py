@@ -1,0 +1,310 @@
+"""Calls `fit`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from tfopt.errors import DataError, SettingError, TechniqueError, TfoptError
+from tfopt.keras_gate import clone, tf_keras
+from tfopt.teaching import teaching_of
+from tfopt.training import strategies, xla
+from tfopt.training.budget import steps_per_epoch, total_steps
+from tfopt.training.callbacks import (
+    EVALUATIONS,
+    Best,
+    Clock,
+    Counter,
+    Progress,
+    StopAtNaN,
+    Validation,
+)
+from tfopt.training.pipeline import batches
+from tfopt.training.record import Training, tell
+
+if TYPE_CHECKING:
+    from tfopt.task import Task
+
+# Several steps in one call into TensorFlow: on a small model Python costs more than the training.
+_STEPS_PER_CALL = 16
+_WARM_UP = 0.1
+# A moving average forgets what it started from in about five of its time constants.
+_TIME_CONSTANTS = 5
+_TRIAL_STEPS = 10_000
+
+
+def fine_tune(
+    model: tf_keras.Model,
+    task: Task,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    learning_rate: float,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
+    early_stopping: int | None = None,
+    settled: float = 0.0,
+) -> tf_keras.callbacks.History:
+    """Trains a model in place on the task's training data, the same way each time.
+
+    Adam with a learning rate that rises over the first tenth of the steps and falls to zero along
+    a cosine. The task's seed is set for everything random in the process, so that the same model,
+    task and settings give the same weights on the same machine.
+
+    Args:
+        model: A tf_keras model, possibly wrapped for training. It is compiled here.
+        task: Training data, loss, batch size, seed and strategy. Of the other splits only
+            validation is read, and only with `early_stopping`.
+        epochs: Passes over the training data; a fraction trains that share of the steps.
+        steps: Batches to train on, instead of `epochs`.
+        learning_rate: The peak of the learning rate.
+        callbacks: Keras callbacks. With any, each step is a call of its own, which is slower on
+            small models.
+        early_stopping: Ends the training when the metric on the validation data has not become
+            better in so many of its ten evaluations, and keeps the best weights. None trains to
+            the end, where the learning rate is zero, and keeps the last ones.
+        settled: The share of the steps before the first evaluation.
+
+    Returns:
+        The loss of each epoch, as Keras' `fit` gives it.
+
+    Raises:
+        DataError: The data does not fit the model or the loss.
+        SettingError: The task's strategy cannot be had, or does not go with the settings.
+        TechniqueError: The loss became NaN or infinite.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfopt.task import Task
+        >>> model = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(4,))])
+        >>> data = (np.ones((100, 4), "float32"), np.ones((100, 1), "float32"))
+        >>> task = Task.from_arrays(data, data, loss="mse")
+        >>> history = fine_tune(model, task, epochs=1.5, learning_rate=0.01)
+        >>> len(history.history["loss"])
+        2
+
+    References:
+        Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017,
+        equation 5 (the cosine, without restarts). Prechelt, Early Stopping - But When?, 1998
+        (patience).
+    """
+    task.check_training(model)
+    per_epoch = steps_per_epoch(task)
+    steps = total_steps(1 if epochs is None else epochs, per_epoch) if steps is None else steps
+    strategy = strategies.strategy_of(task)
+    strategies.check_workers(task, early_stopping=early_stopping)
+    best = None
+    if early_stopping is not None:
+        best = Best(task, steps, patience=early_stopping, settled=settled)
+    watchers = [*callbacks, StopAtNaN(learning_rate), Progress(steps), *([best] if best else [])]
+    start = time.monotonic()
+    with _trained_in(strategy, model) as own:
+        _compile(own, task, steps, learning_rate, one_by_one=bool(callbacks))
+        history, done = _fit_all(own, task, steps, watchers)
+        if best is not None:
+            best.restore()
+    tell(
+        Training(
+            planned_steps=steps,
+            steps=done,
+            seconds=time.monotonic() - start,
+            losses=tuple(map(float, history.history["loss"])),
+            evaluations=tuple(best.evaluations) if best is not None else (),
+            best_step=best.best_step if best is not None else done,
+        )
+    )
+    return history
+
+
+def steps_within(
+    model: tf_keras.Model,
+    task: Task,
+    *,
+    seconds: float,
+    spent: float = 0,
+    early_stopping: int | None = None,
+) -> int:
+    """Returns how many steps of training fit into a time that begins now, by trying some of them.
+
+    Args:
+        model: Wrapped for training as the real one will be; it is trained a little.
+        task: The task to train on.
+        seconds: What the trial and the training may take, each with building its graph.
+        spent: How long the model took to make; that of the real training will take as long.
+        early_stopping: Whether validation data is evaluated on the way, as in `fine_tune`.
+
+    Raises:
+        SettingError: There is time for nothing but building the graph, or there are several
+            workers, which would each find another number.
+    """
+    strategy = strategies.strategy_of(task)
+    strategies.check_workers(task, seconds=seconds)
+    clock = Clock(seconds / 10)
+    start = time.monotonic()
+    with _trained_in(strategy, model) as own:
+        _compile(own, task, _TRIAL_STEPS, 1e-6, one_by_one=False)
+        _fit_all(own, task, _TRIAL_STEPS, [clock])
+        each = clock.seconds_per_step()
+        graph = time.monotonic() - start - each * clock.steps + spent
+        if early_stopping is not None:
+            graph += _evaluations_take(own, task)
+    gone = spent + time.monotonic() - start
+    steps = int((seconds - gone - graph) / each)
+    if steps < 1:
+        raise SettingError(
+            received=f"seconds={seconds:g}, of which building and timing takes {gone + graph:.1f}",
+            expected=f"time for at least one step of {each:.2g} s",
+            fix=f"use seconds={2 * math.ceil(gone + graph + each)} or more, or steps",
+        )
+    return steps
+
+
+def _evaluations_take(model: tf_keras.Model, task: Task) -> float:
+    """How long the evaluations of a training take, the first with its graph."""
+    ends = [time.monotonic()]
+    validation = Validation(model, task)
+    for _ in range(2):
+        validation.measure()
+        ends.append(time.monotonic())
+    return ends[1] - ends[0] + (EVALUATIONS - 1) * (ends[2] - ends[1])
+
+
+@contextlib.contextmanager
+def _trained_in(
+    strategy: tf.distribute.Strategy | None, model: tf_keras.Model
+) -> Iterator[tf_keras.Model]:
+    """A model in the scope of a strategy: itself, or a copy that hands its weights back."""
+    if strategy is None:
+        yield model
+        return
+    with strategy.scope():
+        if strategies.made_in(model, strategy):
+            yield model
+            return
+        teaching = teaching_of(model)
+        if "train_step" in vars(model) or ("compute_loss" in vars(model) and not teaching):
+            raise TechniqueError(
+                received=f"model {model.name!r}, wrapped for training outside of the strategy's "
+                "scope",
+                expected="one that is wrapped inside, so that masks and clusters are on all "
+                "devices",
+                fix="use the technique's apply, or wrap it in tfopt.training.strategies.scope",
+            )
+        own = clone(model)
+        if teaching is not None:
+            teaching.teach(own)
+        yield own
+    model.set_weights(own.get_weights())
+
+
+def _compile(
+    model: tf_keras.Model, task: Task, steps: int, learning_rate: float, *, one_by_one: bool
+) -> None:
+    """Seeds everything random, and compiles with a fresh optimizer."""
+    tf_keras.utils.set_random_seed(task.seed)
+    alone = task.strategy is None
+    model.compile(
+        optimizer=tf_keras.optimizers.Adam(_schedule(steps, learning_rate)),
+        loss=task.loss,
+        steps_per_execution=1 if one_by_one else min(_STEPS_PER_CALL, steps),
+        jit_compile=True if alone and not one_by_one and xla.pays(model, steps) else None,
+    )
+
+
+def _fit_all(
+    model: tf_keras.Model,
+    task: Task,
+    steps: int,
+    watchers: list[tf_keras.callbacks.Callback],
+) -> tuple[tf_keras.callbacks.History, int]:
+    """Trains whole epochs and what is left over; returns the losses and the steps made."""
+    dataset = batches(task, shared=task.strategy is not None)
+    counter = Counter()
+    per_epoch = steps_per_epoch(task)
+    whole, rest = divmod(steps, per_epoch)
+    losses: list[float] = []
+    with _statistics_within(model, steps):
+        for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
+            if first < last and not (losses and model.stop_training):
+                history = _fit(model, dataset, range(first, last), length, [*watchers, counter])
+                losses += history.history["loss"]
+    history.history["loss"] = losses
+    return history, counter.steps
+
+
+def _fit(
+    model: tf_keras.Model,
+    dataset: tf.data.Dataset,
+    epochs: range,
+    steps: int,
+    callbacks: list[tf_keras.callbacks.Callback],
+) -> tf_keras.callbacks.History:
+    """Calls `fit`, and says in words what a trace out of the graph would."""
+    try:
+        return model.fit(
+            dataset,
+            initial_epoch=epochs.start,
+            epochs=epochs.stop,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    except TfoptError:
+        raise
+    except (tf.errors.InvalidArgumentError, ValueError) as error:
+        raise DataError(
+            received=f"training data that model {model.name!r} cannot be trained on "
+            f"({_reason(error)})",
+            expected=f"inputs of shape {model.input_shape}, and labels that fit outputs of shape "
+            f"{model.output_shape} and the loss",
+            fix="check the labels' shape and range, and that the loss is the one the model was "
+            "trained with",
+        ) from error
+
+
+@contextlib.contextmanager
+def _statistics_within(model: tf_keras.Model, steps: int) -> Iterator[None]:
+    """Lets the moving averages of batch norm settle in a short run.
+
+    With Keras' momentum of 0.99 they need some 500 steps to forget the statistics of a model that
+    a technique has just changed; a model trained for less would be run with stale ones.
+    """
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, tf_keras.layers.BatchNormalization)
+    ]
+    momenta = [layer.momentum for layer in layers]
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = min(momentum, max(0.0, 1 - _TIME_CONSTANTS / steps))
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def _schedule(
+    steps: int, learning_rate: float
+) -> tf_keras.optimizers.schedules.LearningRateSchedule:
+    """A short linear rise to the learning rate, then a cosine down to zero at the last step."""
+    warm_up = round(_WARM_UP * steps)
+    if not warm_up:
+        return tf_keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    return tf_keras.optimizers.schedules.CosineDecay(
+        learning_rate / (warm_up + 1),
+        decay_steps=steps - warm_up,
+        warmup_target=learning_rate,
+        warmup_steps=warm_up,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The line of a TensorFlow trace that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "Received a label" in line or "Error: " in line]
+    return (told or lines or [type(error).__name__])[-1][:300].rstrip(". ")
