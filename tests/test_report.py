@@ -10,6 +10,7 @@ import pytest
 from tfopt.report import (
     Budget,
     Difference,
+    Evaluation,
     Group,
     LayerFigures,
     LayerSensitivity,
@@ -22,6 +23,7 @@ from tfopt.report import (
     Report,
     Score,
     Step,
+    Training,
     Trial,
 )
 from tfopt.technique import Skipped
@@ -69,6 +71,7 @@ PRUNED = dataclasses.replace(
     latency_ratio=Ratio(0.5, 0.48, 0.53),
     arena_bytes=2_304,
     outputs=(OutputScore("digit", "accuracy", Score(0.96, 0.92, 0.98, 180)),),
+    trainings=(Training(340, 306, 12.5, (0.41, 0.2, 0.125), (Evaluation(306, 0.96),), 306),),
 )
 REPORT = Report(
     metric="accuracy",

@@ -25,6 +25,7 @@ from tfopt.report import (
     Report,
     Score,
     Step,
+    Training,
     Trial,
 )
 from tfopt.report.budgets import judged
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from tfopt.task import Task
 
-_NOTHING = Selection(touched=(), skipped=())
 _PROFILE_RUNS, _PROFILE_SECONDS = 50, 5.0
 _OF_THE_FILE = (DataWarning, FloatOpsWarning, InexactFileWarning)
 
@@ -63,6 +63,24 @@ class Measured:
     warnings: tuple[Warning, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a step did to the model, for its row.
+
+    Args:
+        selection: Which layers it touched, and why not the others.
+        settings: Its settings that are not defaults.
+        trainings: How it trained, each time it did.
+    """
+
+    selection: Selection = Selection(touched=(), skipped=())
+    settings: str = ""
+    trainings: tuple[Training, ...] = ()
+
+
+_NOTHING = Done()
+
+
 @dataclasses.dataclass
 class _Row:
     """What is known of a step before the latencies are measured together."""
@@ -70,8 +88,7 @@ class _Row:
     name: str
     measured: Measured
     seconds: float
-    selection: Selection
-    settings: str
+    done: Done
 
 
 class Measurements:
@@ -97,22 +114,21 @@ class Measurements:
         name: str,
         model: tf_keras.Model,
         target: Target,
-        selection: Selection = _NOTHING,
-        settings: str = "",
+        done: Done = _NOTHING,
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
         found = measured(model, self._task, target)
         for warning in found.warnings:
             if isinstance(warning, FloatOpsWarning):  # of the others, later steps may take care
                 warnings.warn(warning, stacklevel=3)
-        self.add_measured(name, found, selection, settings)
+        self.add_measured(name, found, done)
 
     def add_file(
         self,
         name: str,
         tflite: bytes,
         target: Target,
-        selection: Selection = _NOTHING,
+        done: Done = _NOTHING,
         *,
         told: tuple[str, ...] = (),
     ) -> None:
@@ -126,15 +142,13 @@ class Measurements:
             quality=quality,
             warnings=(*last.warnings, *map(UserWarning, told)),
         )
-        self.add_measured(name, found, selection)
+        self.add_measured(name, found, done)
 
-    def add_measured(
-        self, name: str, found: Measured, selection: Selection = _NOTHING, settings: str = ""
-    ) -> None:
+    def add_measured(self, name: str, found: Measured, done: Done = _NOTHING) -> None:
         """Adds a row for a file that is made and measured already."""
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        self._rows.append(_Row(name, found, seconds, selection, settings))
+        self._rows.append(_Row(name, found, seconds, done))
 
     def report(
         self,
@@ -210,9 +224,9 @@ class Measurements:
             sparsity=inspection.sparsity,
             unique_weights=inspection.unique_weights,
             seconds=row.seconds,
-            settings=row.settings,
-            touched=row.selection.touched,
-            skipped=row.selection.skipped,
+            settings=row.done.settings,
+            touched=row.done.selection.touched,
+            skipped=row.done.selection.skipped,
             warnings=tuple(map(str, row.measured.warnings)),
             difference=difference(quality, baseline, seed=seed) if index else None,
             kl=divergence(quality, baseline, task=self._task),
@@ -220,6 +234,7 @@ class Measurements:
             latencies_ms=latency.quantiles_ms,
             arena_bytes=inspection.arena_bytes,
             outputs=quality.parts,
+            trainings=row.done.trainings,
         )
 
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfopt import facts
+from tfopt import facts, training
 from tfopt.errors import LostGainError, SettingError
 from tfopt.files import write_directory
+from tfopt.fine_tuning import FineTuned
 from tfopt.keras_gate import load_model, save_model
 from tfopt.measure.groups import check_groups
 from tfopt.measure.paired import drop
-from tfopt.measurement import Measured, Measurements, environment
+from tfopt.measurement import Done, Measured, Measurements, environment
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.post_training.precision import can_mix
 from tfopt.recipe import FILE_NAME as RECIPE_FILE
@@ -135,24 +136,27 @@ def optimize(
     baseline, steps = _begin(model, techniques, task, dense)
     task = dataclasses.replace(task, teacher=baseline)
     current = baseline
+    applied = []
     for technique in techniques:
-        current, selection = _apply(technique, current, task)
-        steps.add(technique.name, current, dense, selection, technique.settings)
+        applied.append(_apply(technique, current, task))
+        current = applied[-1].model
+        steps.add(technique.name, current, dense, applied[-1].done)
     trials: tuple[Trial, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
     refined = _refined(current, techniques, task, dense, steps.measured)
     if refined is not None:
         current, trials, sensitivity = refined.best.model, refined.trials, refined.sensitivity
         if refined.is_changed:
-            told = f"{refined.name}: the best of {refined.files} files"
-            steps.add_measured("post-training", refined.best, settings=told)
+            way = f"{refined.name}: the best of {refined.files} files"
+            steps.add_measured("post-training", refined.best, Done(settings=way))
     if target.sparse_encoding:
         encoded, selection = encode(steps.files[-1])
-        steps.add_file("sparse encoding", encoded, target, selection, told=_bought(selection))
+        told = _bought(selection)
+        steps.add_file("sparse encoding", encoded, target, Done(selection), told=told)
     report = steps.report(target, trials=trials, sensitivity=sensitivity)
     tflite = steps.files[-1]
     recipe = Recipe(
-        techniques=tuple(techniques),
+        techniques=tuple(step.technique for step in applied),
         target=target,
         seed=task.seed,
         made_from=_made_from(baseline, task, tflite),
@@ -239,12 +243,13 @@ def ablate(
     alone = []
     for technique in techniques:
         alone.append(_apply(technique, baseline, task))
-        steps.add(f"{technique.name} alone", alone[-1][0], target, alone[-1][1], technique.settings)
-    current = alone[0][0] if alone else baseline
+        steps.add(f"{technique.name} alone", alone[-1].model, target, alone[-1].done)
+    current = alone[0].model if alone else baseline
     for count, technique in enumerate(techniques[1:], start=2):
-        current, selection = _apply(technique, current, task)
+        stacked = _apply(technique, current, task)
+        current = stacked.model
         name = " + ".join(step.name for step in techniques[:count])
-        steps.add(name, current, target, selection, technique.settings)
+        steps.add(name, current, target, stacked.done)
     return steps.report(target)
 
 
@@ -286,13 +291,23 @@ def _check_techniques(techniques: Sequence[Technique]) -> None:
     check_order(techniques)
 
 
-def _apply(
-    technique: Technique, model: tf_keras.Model, task: Task
-) -> tuple[tf_keras.Model, Selection]:
+@dataclasses.dataclass(frozen=True)
+class _Applied:
+    """A technique as it was applied, what came out, and what there is to tell of it."""
+
+    technique: Technique
+    model: tf_keras.Model
+    done: Done
+
+
+def _apply(technique: Technique, model: tf_keras.Model, task: Task) -> _Applied:
     """Applies one technique and proves that what earlier steps gained still holds."""
     selection = technique.select(model)
     before = facts.measure(model)
-    optimized = technique.apply(model, task)
+    if isinstance(technique, FineTuned):  # seconds become steps, which can be made again
+        technique = technique.pinned(model, task)
+    with training.recorded() as trainings:
+        optimized = technique.apply(model, task)
     lost = facts.lost_gains(before, facts.measure(optimized))
     if lost:
         raise LostGainError(
@@ -300,7 +315,7 @@ def _apply(
             expected=f"{technique.name} to keep the sparsity and the clusters it finds",
             fix="put the step before the one whose gain it undid, or skip the layers named",
         )
-    return optimized, selection
+    return _Applied(technique, optimized, Done(selection, technique.settings, tuple(trainings)))
 
 
 def _made_from(baseline: tf_keras.Model, task: Task, tflite: bytes) -> dict[str, Any]:

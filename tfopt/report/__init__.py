@@ -5,11 +5,13 @@ from tfopt.report.records import (
     Budget,
     Change,
     Difference,
+    Evaluation,
     LayerSensitivity,
     OutputScore,
     Ratio,
     Score,
     Step,
+    Training,
     Trial,
 )
 from tfopt.report.report import Report
@@ -18,6 +20,7 @@ __all__ = [
     "Budget",
     "Change",
     "Difference",
+    "Evaluation",
     "Group",
     "LayerFigures",
     "LayerSensitivity",
@@ -30,5 +33,6 @@ __all__ = [
     "Report",
     "Score",
     "Step",
+    "Training",
     "Trial",
 ]

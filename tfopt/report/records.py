@@ -90,6 +90,40 @@ class OutputScore:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The validation data in the middle of a training.
+
+    Args:
+        step: After how many steps.
+        metric: The task's metric on all validation samples.
+    """
+
+    step: int
+    metric: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What one training did.
+
+    Args:
+        planned_steps: How many steps the learning rate was planned for.
+        steps: How many were made: fewer after an early stop.
+        seconds: How long that took, evaluations included.
+        losses: The mean loss of each epoch, the last one perhaps a part of one.
+        evaluations: The metric, where it was followed.
+        best_step: The step whose weights were kept; the last one if nothing was followed.
+    """
+
+    planned_steps: int
+    steps: int
+    seconds: float
+    losses: tuple[float, ...]
+    evaluations: tuple[Evaluation, ...]
+    best_step: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Step:
     """One row of a report: a `.tflite` as measured after a step.
 
@@ -120,6 +154,7 @@ class Step:
         latencies_ms: The 0th, 5th, ... 100th percentile of the latency, 21 numbers, to draw.
         arena_bytes: Memory that the activations take at once, at least.
         outputs: The validation metric of each output, where the task names one for each.
+        trainings: How the step trained, each time it did.
     """
 
     name: str
@@ -147,6 +182,7 @@ class Step:
     latencies_ms: tuple[float, ...] = ()
     arena_bytes: int | None = None
     outputs: tuple[OutputScore, ...] = ()
+    trainings: tuple[Training, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,6 +75,8 @@ def _details(report: Report, *, groups: int) -> list[tuple[str, Table]]:
         shown = "" if groups >= len(report.groups) else f", {groups} of {len(report.groups)}"
         title = f"Classes and groups on the {report.split} samples, the largest drops first{shown}"
         details.append((title, _grouped(report, groups)))
+    if any(step.trainings for step in report.steps):
+        details.append(("Trained", trainings_table(report.steps)))
     if report.trials:
         details.append(("Tried after training", trials_table(report.trials, report.metric)))
     if report.sensitivity:
@@ -258,6 +260,28 @@ def trials_table(trials: Sequence[Trial], metric: str) -> Table:
     ]
 
 
+def trainings_table(steps: Sequence[Step]) -> Table:
+    """Header and cells of how each step trained.
+
+    Args:
+        steps: The rows of a report.
+    """
+    header = ["step", "steps", "planned", "weights of step", "seconds", "loss, first to last epoch"]
+    return header, [
+        [
+            step.name,
+            f"{training.steps:,}",
+            f"{training.planned_steps:,}",
+            f"{training.best_step:,}",
+            f"{training.seconds:.1f}",
+            " to ".join(f"{loss:.4g}" for loss in dict.fromkeys(ends)),
+        ]
+        for step in steps
+        for training in step.trainings
+        for ends in [(*training.losses[:1], *training.losses[-1:])]
+    ]
+
+
 def _sensitivity(report: Report) -> Table:
     """Header and cells of what more bits in each layer would bring, with a bar."""
     header = ["layer with more bits", "error of the outputs", "gain", "", "cost", "kept in"]
@@ -269,7 +293,7 @@ def _sensitivity(report: Report) -> Table:
             f"{row.gain:.2%}",
             "#" * (round(_BAR * row.gain / most) if most > 0 else 0),
             f"{row.cost:.1%}",
-            row.kept or "-",
+            row.kept or row.reason or "-",
         ]
         for row in report.sensitivity
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfopt.report import LayerFigures, LayerSensitivity, Ratio, Report
+from tfopt.report.views import trainings_table
 from tfopt.reporting import wording
 from tfopt.reporting.charts import charts
 from tfopt.tflite.inspect import inspect
@@ -79,6 +80,7 @@ def page(
         most=_most(report),
         layers=_layers(report),
         left_alone=_left_alone(report),
+        trained=trainings_table(report.steps),
         warned=[step for step in report.steps if step.warnings],
         recipe=recipe,
         commands=_commands(recipe, name),
@@ -218,6 +220,7 @@ def _contents(report: Report, *, is_file: bool) -> list[tuple[str, str]]:
         ("ops", "Where the time goes", report.profile),
         ("skipped", "Layers left alone", any(step.skipped for step in report.steps)),
         ("warnings", "Warnings", any(step.warnings for step in report.steps)),
+        ("trained", "Trained", any(step.trainings for step in report.steps)),
         ("trials", "Tried after training", report.trials),
         ("again", "Making it again", is_file),
         ("environment", "Measured with", report.environment),

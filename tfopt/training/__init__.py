@@ -2,11 +2,9 @@
 
 from tfopt.training.budget import steps_per_epoch, total_steps
 from tfopt.training.fitting import fine_tune
-from tfopt.training.record import Evaluation, Training, recorded
+from tfopt.training.record import recorded
 
 __all__ = [
-    "Evaluation",
-    "Training",
     "fine_tune",
     "recorded",
     "steps_per_epoch",

@@ -14,7 +14,7 @@ from tfopt.data import Arrays, columns, leaves
 from tfopt.errors import TechniqueError
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.scores import score_of
-from tfopt.training.record import Evaluation
+from tfopt.report import Evaluation
 
 if TYPE_CHECKING:
     from tfopt.task import Task

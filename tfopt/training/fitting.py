@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfopt.errors import DataError, SettingError, TechniqueError, TfoptError
 from tfopt.keras_gate import clone, tf_keras
+from tfopt.report import Training
 from tfopt.teaching import teaching_of
 from tfopt.training import strategies, xla
 from tfopt.training.budget import steps_per_epoch, total_steps
@@ -25,7 +26,7 @@ from tfopt.training.callbacks import (
     Validation,
 )
 from tfopt.training.pipeline import batches
-from tfopt.training.record import Training, tell
+from tfopt.training.record import tell
 
 if TYPE_CHECKING:
     from tfopt.task import Task
