@@ -73,7 +73,7 @@ class Done:
         trainings: How it trained, each time it did.
     """
 
-    selection: Selection = Selection(touched=(), skipped=())
+    selection: Selection = dataclasses.field(default_factory=lambda: Selection((), ()))
     settings: str = ""
     trainings: tuple[Training, ...] = ()
 

@@ -18,8 +18,11 @@ from benchmarks.cells import baselines
 from benchmarks.frontier_table import CONVERTER, FLOAT
 from benchmarks.ptq_ways import converter
 
-# A pruned or shrunk model learns at the rate its baseline was trained with.
+# A pruned model learns at the rate its baseline was trained with; one that has lost channels or
+# layers has more to learn: 2 epochs of ResNet-8 without its first block came to 77.2 % of the
+# validation data at 2e-3, 79.9 % at 5e-3, 80.1 % at 1e-2 and 79.9 % at 2e-2.
 RATE = 5e-3
+_CUT_RATE = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +216,9 @@ def _cut(net: Net, cut: tuple[float, bool], epochs: float) -> list[Step]:
 
 
 def _channels(epochs: float, **aim: Any) -> Step:
-    return _step(tfopt.ChannelPruning(epochs=epochs, learning_rate=RATE, teacher="baseline", **aim))
+    return _step(
+        tfopt.ChannelPruning(epochs=epochs, learning_rate=_CUT_RATE, teacher="baseline", **aim)
+    )
 
 
 def _pruned(sparsity: float, epochs: float) -> Step:
