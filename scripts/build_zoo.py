@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import hashlib
 import json
 import subprocess
 import sys
@@ -67,10 +68,12 @@ _FORMS = {
     "int4": ("01_post_training_int8", ("--numerics=int4_weights",)),
     "int8_small": ("12_structured_chain", ()),
 }
+_TOO_LONG = "cifar10_depthwise_int8_small"  # trains for an hour
 ZOO = tuple(
     Shipped(f"{net}_{form}", recipe, (*data, *extra))
     for net, data in _NETS.items()
     for form, (recipe, extra) in _FORMS.items()
+    if f"{net}_{form}" != _TOO_LONG
 )
 
 
@@ -105,7 +108,12 @@ def _wrong() -> list[str]:
         for name, text in _written().items()
         if not (MODELS / name).exists() or (MODELS / name).read_text(encoding="utf-8") != text
     ]
-    return missing + stale
+    edited = [
+        f"{shipped.name}/model.tflite is not the file that its recipe.json names"
+        for shipped in _there()
+        if _record(shipped, "recipe.json")["made_from"].get("tflite_sha256") != _sha256(shipped)
+    ]
+    return missing + stale + edited
 
 
 def _make(shipped: Shipped) -> None:
@@ -133,7 +141,7 @@ def _record(shipped: Shipped, name: str) -> dict[str, Any]:
 
 
 def _sha256(shipped: Shipped) -> str:
-    return str(_record(shipped, "recipe.json")["made_from"]["tflite_sha256"])
+    return hashlib.sha256((MODELS / shipped.name / "model.tflite").read_bytes()).hexdigest()
 
 
 def page() -> str:

@@ -9,6 +9,7 @@ import pytest
 
 import tfopt
 from tfopt.errors import SettingError
+from tfopt.keras_gate import tf_keras
 from tfopt.measure.layer_figures import layer_figures
 from tfopt.report import Budget, Group
 from tfopt.report.budgets import judged
@@ -101,6 +102,17 @@ def test_a_drop_of_a_group_breaks_its_budget(report):
     )
     nothing = dataclasses.replace(report, groups=(small,))
     assert not judged(tfopt.Target.int8(max_group_drop=0.1), nothing)[0].kept
+
+
+def test_numbers_between_0_and_1_agree_as_numbers():
+    x = np.random.default_rng(0).random((200, 6), np.float32)
+    y = x.mean(axis=1, keepdims=True)
+    inputs = tf_keras.Input((6,))
+    outputs = tf_keras.layers.Dense(1, activation="sigmoid", name="share")(inputs)
+    model = tf_keras.Model(inputs, outputs)
+    task = tfopt.Task.from_arrays((x, y), (x, y), loss="mse", metric="mae")
+    result = tfopt.optimize(model, [], task=task, target=tfopt.Target.int8(refine=False))
+    assert 0.9 < result.report.steps[-1].agreement < 1  # a share of decisions would be 1
 
 
 def test_no_group_to_judge_is_known_before_anything_is_done(trained, digits):

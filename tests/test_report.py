@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -143,6 +144,23 @@ def test_views_are_as_they_were(name, view):
 
 def test_json_reads_back():
     assert Report.from_dict(json.loads(json.dumps(REPORT.to_dict()))) == REPORT
+
+
+def test_what_is_no_number_is_null_in_json_and_breaks_its_budget():
+    spent = Budget("max_group_drop", 0.1, float("inf"), "no class or group has figures")
+    baseline = dataclasses.replace(BASELINE, validation=Score(0.5, float("nan"), 1.0, 9))
+    report = Report("auc", True, (baseline,), budgets=(spent,))
+    text = json.dumps(report.to_dict(), allow_nan=False)
+    again = Report.from_dict(json.loads(text))
+    assert not again.kept and math.isnan(again.budgets[0].spent)
+    assert math.isnan(again.steps[0].validation.low) and again.steps[0].test == BASELINE.test
+
+
+def test_a_metric_and_a_verdict_start_no_tag():
+    spent = Budget("max_group_drop", 0.1, 0.3, "class '<script>' loses 0.3")
+    report = Report("<lambda>", True, (BASELINE,), budgets=(spent,))
+    told = report.to_markdown()
+    assert "<script>" not in told and "<lambda>" not in told and "&lt;lambda>" in told
 
 
 def test_reports_of_before_there_were_trials_are_read():

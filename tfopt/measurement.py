@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from tfopt.data import DataWarning
 from tfopt.errors import InterpreterError
-from tfopt.measure.comparison import compare, divergence
+from tfopt.measure.comparison import agreed, compare, divergence
 from tfopt.measure.cost import Latency, benchmark_interleaved, ratio
 from tfopt.measure.layer_figures import layer_figures
 from tfopt.measure.paired import difference
 from tfopt.measure.profile import profile
-from tfopt.measure.quality import Quality, agreement, evaluate
+from tfopt.measure.quality import Quality, evaluate
 from tfopt.report import (
     LayerFigures,
     LayerSensitivity,
@@ -213,7 +213,7 @@ class Measurements:
             numerics=row.measured.target.numerics,
             validation=_score(quality),
             test=test,
-            agreement=agreement(quality.outputs, baseline.outputs),
+            agreement=agreed(quality, baseline),
             bytes=inspection.bytes,
             deflated_bytes=inspection.deflated_bytes,
             latency_ms=latency.median_ms,

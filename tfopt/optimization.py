@@ -28,7 +28,7 @@ from tfopt.reporting.html import page
 from tfopt.reporting.saved import CARD_FILE, MODEL_FILE, PAGE_FILE, REPORT_FILE
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
-from tfopt.technique import Selection, Stage, Technique, check_order
+from tfopt.technique import Stage, Technique, check_order
 from tfopt.tflite.sparse import encode
 from tfopt.usage import Usage
 
@@ -52,7 +52,7 @@ class Result:
         baseline: The tf_keras model everything started from.
     """
 
-    tflite: bytes
+    tflite: bytes = dataclasses.field(repr=False)
     model: tf_keras.Model
     report: Report
     recipe: Recipe
@@ -149,19 +149,15 @@ def optimize(
         if refined.is_changed:
             way = f"{refined.name}: the best of {refined.files} files"
             steps.add_measured("post-training", refined.best, Done(settings=way))
-    if target.sparse_encoding:
-        encoded, selection = encode(steps.files[-1])
-        told = _bought(selection)
-        steps.add_file("sparse encoding", encoded, target, Done(selection), told=told)
+    _encode(steps, target)
     report = steps.report(target, trials=trials, sensitivity=sensitivity)
-    tflite = steps.files[-1]
     recipe = Recipe(
         techniques=tuple(step.technique for step in applied),
         target=target,
         seed=task.seed,
-        made_from=_made_from(baseline, task, tflite),
+        made_from=_made_from(baseline, task, steps.files[-1]),
     )
-    return Result(tflite, current, report, recipe, baseline)
+    return Result(steps.files[-1], current, report, recipe, baseline)
 
 
 def _refined(
@@ -197,11 +193,13 @@ def _dense(target: Target) -> Target:
     return dataclasses.replace(target, sparse_encoding=False)
 
 
-def _bought(selection: Selection) -> tuple[str, ...]:
-    """What is to say of an encoding that bought nothing."""
-    if selection.touched:
-        return ()
-    return ("No kernel has enough zeros to get smaller: the file stays as it is.",)
+def _encode(steps: Measurements, target: Target) -> None:
+    """Adds the row of the sparse encoding, if the target asks for it, and what it bought."""
+    if not target.sparse_encoding:
+        return
+    encoded, selection = encode(steps.files[-1])
+    told = () if selection.touched else ("No kernel gets smaller: the file stays as it is.",)
+    steps.add_file("sparse encoding", encoded, target, Done(selection), told=told)
 
 
 def ablate(
@@ -238,18 +236,20 @@ def ablate(
         >>> [step.name for step in report.steps[2:]]
         ['MagnitudePruning alone', 'WeightClustering alone', 'MagnitudePruning + WeightClustering']
     """
-    baseline, steps = _begin(model, techniques, task, target)
+    dense = _dense(target)
+    baseline, steps = _begin(model, techniques, task, dense)
     task = dataclasses.replace(task, teacher=baseline)
     alone = []
     for technique in techniques:
-        alone.append(_apply(technique, baseline, task))
-        steps.add(f"{technique.name} alone", alone[-1].model, target, alone[-1].done)
+        alone.append(one := _apply(technique, baseline, task))
+        steps.add(f"{technique.name} alone", one.model, dense, one.done)
     current = alone[0].model if alone else baseline
-    for count, technique in enumerate(techniques[1:], start=2):
-        stacked = _apply(technique, current, task)
+    for count, one in enumerate(alone[1:], start=2):
+        stacked = _apply(one.technique, current, task)  # as many steps as alone
         current = stacked.model
         name = " + ".join(step.name for step in techniques[:count])
-        steps.add(name, current, target, stacked.done)
+        steps.add(name, current, dense, stacked.done)
+    _encode(steps, target)
     return steps.report(target)
 
 

@@ -30,7 +30,7 @@ class Reproduction:
 
     same: bool
     message: str
-    tflite: bytes
+    tflite: bytes = dataclasses.field(repr=False)
 
 
 def reproduce(

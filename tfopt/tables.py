@@ -21,13 +21,14 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    r"""Text that ends no cell, no line, and starts no HTML tag.
+    r"""Text that ends no cell, no line, and starts no HTML tag, link or image.
 
     Example:
-        >>> print(markdown_cell("a|b <script>"))
-        a\|b &lt;script>
+        >>> print(markdown_cell("a|b <script> ![c](http://d)"))
+        a\|b &lt;script> ![c]\(http://d)
     """
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").splitlines())
+    safe = text.replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")
+    return " ".join(safe.splitlines())
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:

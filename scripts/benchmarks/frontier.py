@@ -128,9 +128,8 @@ def _train(net: Net, name: str, number: int, settings: Settings) -> Training:
     """Trains a step of a row on what the steps before it have left."""
     task, baseline, row = _subject(net, name, settings)
     model = _model(net, row, number, settings, baseline)
-    trained_on = dataclasses.replace(baselines().augmented(task), teacher=baseline)
     start = time.perf_counter()
-    trained = row.steps[number].apply(model, trained_on)
+    trained = row.steps[number].apply(model, task)
     seconds = time.perf_counter() - start
     file = _trained(net, row, number + 1, settings).with_suffix(".h5")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +174,8 @@ def _subject(net: Net, name: str, settings: Settings) -> tuple[tfopt.Task, Any, 
 @functools.lru_cache
 def _loaded(net: Net, settings: Settings) -> tuple[tfopt.Task, Any]:
     task = net.task(settings.data_dir)
-    return task, net.baseline(task, settings.cache / "baselines")
+    baseline = net.baseline(task, settings.cache / "baselines")
+    return dataclasses.replace(baselines().augmented(task), teacher=baseline), baseline
 
 
 def _model(net: Net, row: Row, steps: int, settings: Settings, baseline: Any) -> Any:

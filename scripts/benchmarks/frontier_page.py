@@ -59,6 +59,7 @@ def write(
     if whole:
         draw(nets, cells, latencies, settings.docs / PICTURE)
         sections.append(f"![Fronts of accuracy against size and latency]({PICTURE})")
+        sections.append("The lines in grey: the float model, and a point below it (dashed).")
     for net in nets:
         sections.append(f"## {net.name}, {net.epochs:g} epochs")
         sections.append(table(cells[net.name], latencies[net.name]))
@@ -87,7 +88,11 @@ def draw(
     panels = {net.name: _panels(latencies[net.name]) for net in nets}
     columns = max(map(len, panels.values()))
     figure, axes = pyplot.subplots(
-        len(nets), columns, figsize=(4.2 * columns, 3.2 * len(nets)), squeeze=False
+        len(nets),
+        columns,
+        figsize=(4.2 * columns, 3.2 * len(nets)),
+        squeeze=False,
+        layout="constrained",
     )
     for line, net in zip(axes, nets, strict=True):
         for panel, (title, measure) in zip(line, panels[net.name].items(), strict=True):
@@ -95,8 +100,8 @@ def draw(
             panel.set_title(net.name)
             panel.set_xlabel(title)
         line[0].set_ylabel("test accuracy")
-    axes[0][0].legend(loc="lower right", frameon=False)
-    figure.tight_layout()
+    marks = axes[0][0].get_legend_handles_labels()
+    figure.legend(*marks, loc="outside upper center", ncols=3, frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)

@@ -62,7 +62,7 @@ def quantize(model: Any, task: tfopt.Task, *, epochs: float, learning_rate: floa
     else:
         wrapped = api.quantize_model(own)
     _train(wrapped, task, epochs, learning_rate, [])
-    return tfmot.experimental.combine.strip_clustering_cqat(wrapped) if _sparse(own) else wrapped
+    return wrapped
 
 
 def _train(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfopt.data import DatasetSplit
-from tfopt.datasets import ImageFormat, loaded, tfds
+from tfopt.datasets import ImageFormat, features, loaded, tfds
 from tfopt.errors import DataError
 from tfopt.task import Task
 
@@ -247,6 +247,13 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     message = r"failed to download or prepare \(ConnectionError: HTTPConnectionPool: max retries"
     with pytest.raises(DataError, match=message):
         load("tiny_images", tmp_path, download=True)
+
+
+def test_a_class_that_is_not_known_is_no_other_class():
+    names = features._names(
+        np.array([1, -1, 0]), tensorflow_datasets.features.ClassLabel(names=["a", "b"])
+    )
+    assert names.tolist() == ["b", "unknown", "a"]
 
 
 @pytest.mark.parametrize("limit", [2**31, 100])

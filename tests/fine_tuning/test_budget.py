@@ -96,3 +96,28 @@ def test_a_pruned_model_stops_early_only_when_it_is_pruned(task):
         technique.apply(dense_net(), task)
     (told,) = trainings
     assert told.best_step > 0.75 * told.planned_steps
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [
+        tfopt.LowRank(parameters=0.3, steps=64, early_stopping=9),
+        tfopt.ChannelPruning(channels=0.3, steps=64, early_stopping=9),
+    ],
+    ids=lambda technique: technique.name,
+)
+def test_what_is_changed_before_the_training_may_stop_early_from_the_start(technique, task):
+    with training.recorded() as trainings:
+        technique.apply(dense_net(), task)
+    (told,) = trainings
+    assert told.evaluations[0].step <= 16
+
+
+def test_what_does_not_fit_is_refused_before_the_clock_runs(task, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "steps_within", None)  # whoever times fails
+    for technique in (
+        tfopt.MagnitudePruning(seconds=30, only=("nope",)),
+        tfopt.ChannelPruning(macs=0.5, seconds=30, only=("nope",)),
+    ):
+        with pytest.raises(SettingError, match=r"the model has no layer 'nope'"):
+            technique.apply(dense_net(), task)

@@ -8,11 +8,12 @@ from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slicing import slice_channels
 from tfopt.graph.stepping import watch
-from tfopt.importance.data import labelled
+from tfopt.importance.data import labelled, taylor
 from tfopt.importance.reconstruction import refit
 from tfopt.importance.scores import judged, scores
-from tfopt.keras_gate import tf_keras
+from tfopt.keras_gate import clone, tf_keras
 from tfopt.testing import dense_net, residual_net, small_cnn
+from tfopt.training.strategies import scope
 
 layers = tf_keras.layers
 KINDS = ["l1", "l2", "bn_scale", "taylor", "activation", "reconstruction"]
@@ -39,6 +40,16 @@ def test_faint_channels_count_least(kind, task):
     others = np.setdiff1d(found.groups[1].units, faint)
     assert found_scores[faint].max() < found_scores[others].min()
     assert found_scores.shape == (found.units,)
+
+
+def test_labels_judge_within_a_strategy_as_without(task):
+    model, samples = small_cnn(), 64
+    alone = taylor(analyse(model), labelled(task, samples), task.loss)
+    with scope(task.distributed("mirrored")):
+        found = analyse(clone(model))
+        shared = taylor(found, labelled(task, samples), task.loss)
+    for group in found.groups:
+        np.testing.assert_allclose(shared[group.units], alone[group.units], rtol=1e-5)
 
 
 def test_batch_norm_cannot_judge_what_it_does_not_scale():

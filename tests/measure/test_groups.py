@@ -127,6 +127,11 @@ def test_a_metric_without_a_value_on_a_group_is_named(task):
     assert row.reason == "accuracy fails on these samples alone (ZeroDivisionError)"
 
 
+def test_what_is_no_group_is_refused(task):
+    with pytest.raises(SettingError, match="groups of type list"):
+        task.grouped(["left", "right"] * 100)
+
+
 def test_a_budget_needs_a_group_to_judge(task):
     check_groups(task, quality(np.ones(200, bool)))
     few = quality(np.ones(9, bool), classes=np.zeros(9, int))

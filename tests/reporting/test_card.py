@@ -49,7 +49,7 @@ def test_names_start_no_tags_and_end_no_cells():
     evil = "<script>|\n# a heading" + "x" * 10_000
     group = Group(evil, "class", 3, reason=evil)
     last = dataclasses.replace(REPORT.steps[-1], warnings=(evil,))
-    report = dataclasses.replace(REPORT, groups=(group,), steps=(BASELINE, last))
+    report = dataclasses.replace(REPORT, metric=evil, groups=(group,), steps=(BASELINE, last))
     recipe = {"techniques": [], "target": {}, "seed": 0, "made_from": {"source": {"name": evil}}}
     told = model_card(report, recipe=recipe, name=evil)
     assert "<script>" not in told

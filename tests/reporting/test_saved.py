@@ -52,6 +52,11 @@ def test_what_is_no_directory_is_said_to_be_none(tmp_path):
         ("recipe.json", "[]", "no recipe .it is a JSON list"),
         ("recipe.json", "{}", "no recipe .techniques is None"),
         ("recipe.json", '{"techniques": [3], "target": {}, "seed": 0, "made_from": {}}', "3 is no"),
+        (
+            "recipe.json",
+            '{"techniques": [], "target": {}, "seed": 0, "made_from": {"source": "digits"}}',
+            "no recipe .source is 'digits'",
+        ),
     ],
 )
 def test_broken_json_is_named(make_result, name, content, message):
@@ -81,6 +86,16 @@ def test_reports_of_other_types_are_refused(make_result, key, value):
     record = json.loads((folder / "report.json").read_text()) | {key: value}
     (folder / "report.json").write_text(json.dumps(record))
     with pytest.raises(SettingError, match=r"report\.json', which is no report"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("key", ["bytes", "deflated_bytes", "latency_ms"])
+def test_a_step_of_nothing_is_refused(make_result, key):
+    folder = make_result()
+    record = json.loads((folder / "report.json").read_text())
+    record["steps"][0][key] = 0
+    (folder / "report.json").write_text(json.dumps(record))
+    with pytest.raises(SettingError, match="a file or a latency of nothing"):
         read_result(folder)
 
 

@@ -36,6 +36,20 @@ def test_the_zeros_make_up_the_sparsity(sized, sparsity):
     assert all(0 <= share < 1 for share in shares.values())
 
 
+def test_zeros_that_a_kernel_came_with_count():
+    """Of what is there already, nothing has to be found elsewhere."""
+    came = Curve("came", (Point(0.95, 50, 50, 0.4), Point(0.98, 80, 80, 0.5)))
+    dense = Curve("dense", tuple(Point(s, int(100 * s), 0, s) for s in STRENGTHS))
+    sizes, present = {"came": 1000, "dense": 100}, {"came": 0.9, "dense": 0.0}
+    enough = zeros(sizes, [came, dense], 0.5, present=present)
+    assert enough == pytest.approx(present, abs=1e-6)
+    more = zeros(sizes, [came, dense], 0.85, present=present)
+    assert more["came"] >= 0.9
+    assert sum(more[name] * sizes[name] for name in sizes) == pytest.approx(0.85 * 1100, abs=0.01)
+    whole = zeros({"gone": 10, **sizes}, [Curve("gone", ()), came], 0.5, present={"gone": 1.0})
+    assert whole["gone"] == 1.0
+
+
 @given(curves(), st.floats(0, 1), st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
 def test_more_never_asks_less_of_a_layer(sized, one, other):

@@ -11,6 +11,7 @@ from tfopt.errors import SettingError
 from tfopt.graph.cost import model_cost
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slice_cost import Costs
+from tfopt.keras_gate import clone, tf_keras
 from tfopt.sensitivity import cache
 from tfopt.sensitivity.bench import Bench, bench_of
 from tfopt.sensitivity.probes import cut, low_rank, pruned
@@ -85,6 +86,40 @@ def test_what_is_kept_on_disk_is_not_measured_again(cnn, digits, tmp_path, monke
         assert Sensitivity.from_dict(json.loads(file.read_text())) == first
 
 
+@pytest.mark.parametrize("importance", ["l2", "activation", "taylor"])
+def test_what_is_kept_is_of_this_model_and_of_what_judges_it(importance, digits, tmp_path):
+    technique = tfopt.ChannelPruning(macs=0.5, importance=importance)
+    settings = {"strengths": (0.5,), "samples": 32, "cache": tmp_path}
+    x, y = next(digits.train.batches(64))
+    held = next(digits.validation.batches(64))
+
+    def files(model, train):
+        task = tfopt.Task.from_arrays(train, held, loss="sparse_categorical_crossentropy")
+        tfopt.measure_sensitivity(model, technique, task=task, **settings)
+        return len(list(tmp_path.iterdir()))
+
+    model = dense_net()
+    assert files(model, (x, y)) == files(model, (x, y)) == 1
+    assert files(model, (x[::-1] / 2, y)) == (1 if importance == "l2" else 2)
+    other = clone(model)
+    other.get_layer("hidden").activation = tf_keras.activations.tanh  # with the same weights
+    before = len(list(tmp_path.iterdir()))
+    assert files(other, (x, y)) == before + 1
+
+
+def test_zeros_that_a_model_came_with_are_not_made_again_elsewhere(digits):
+    model = dense_net()
+    kernel = model.get_layer("hidden").kernel  # seven eighths of all weights
+    kernel.assign(kernel * (np.arange(kernel.shape[0]) < 6)[:, None])
+    technique = tfopt.MagnitudePruning(sparsity=0.5, allocation="sensitivity", schedule="constant")
+    wrapped = technique.wrap(
+        model, steps_per_epoch=1, representative=digits.representative_inputs(64)
+    )
+    hidden, probabilities = facts.measure(wrapped.model).kernels
+    assert hidden.sparsity == pytest.approx(58 / 64)
+    assert probabilities.sparsity == 0
+
+
 def test_a_removed_channel_is_one_that_nobody_reads(digits):
     """The probe's outputs are those of the sliced model."""
     from tfopt.graph.slicing import slice_channels
@@ -133,6 +168,8 @@ def test_a_product_is_the_factorized_layer(digits):
     [
         ({"strengths": ()}, "shares above 0 and at most 1, rising"),
         ({"strengths": (0.9, 0.5)}, "shares above 0 and at most 1, rising"),
+        ({"strengths": ("a",)}, "shares above 0 and at most 1, rising"),
+        ({"strengths": 0.5}, "strengths=0.5; expected shares above 0"),
         ({"samples": 0}, "samples=0; expected a whole number"),
         ({"technique": tfopt.WeightClustering()}, "changes layers one by one: MagnitudePruning"),
     ],

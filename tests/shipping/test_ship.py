@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from hostile import DIGITS, HOSTILE
 import tfopt
 from tfopt.errors import ConversionError, DataError, OutputExistsError, SettingError
 from tfopt.shipping import ShippingWarning, ship
+from tfopt.testing import small_cnn
 from tfopt.tflite import schema
 from tfopt.tflite.interpreter import TFLiteModel
 
@@ -190,7 +192,8 @@ def test_no_name_breaks_a_label_or_the_code(tmp_path, saved, platform, int8_file
 def test_several_inputs_that_are_no_images(tmp_path, saved, platform, multi_file):
     ranges = {"left": (-2.0, 2.0), "right": (0.0, 9.0)}
     result = saved(multi_file, class_names=None, ranges=ranges)
-    with pytest.warns(ShippingWarning, match="knows no class names"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ShippingWarning)  # several outputs have no labels to miss
         folder = ship(result, platform=platform, output=tmp_path / "app")
     check_code(folder)
     check_examples(folder)
@@ -207,6 +210,16 @@ def test_several_inputs_that_are_no_images(tmp_path, saved, platform, multi_file
             name: o.tolist() for (name, *_), o in zip(load(folder).OUTPUTS, outputs, strict=True)
         }
         assert [[-4, -3, -2]] in found.values() and [[2, 4, 6]] in found.values()
+
+
+def test_a_float_file_that_takes_grey_bytes_is_shipped_without_mediapipe(tmp_path, saved, trained):
+    pixels = tfopt.with_preprocessing(trained(small_cnn))
+    tflite = tfopt.convert(pixels, target=tfopt.Target.float32())
+    result = saved(tflite, class_names=list(NAMES), ranges={"": (0, 255)}, images=True)
+    with pytest.warns(ShippingWarning, match="takes grey pixels as plain bytes"):
+        folder = ship(result, platform="python", output=tmp_path / "app")
+    assert not (folder / "mediapipe.tflite").exists()
+    check_examples(folder)
 
 
 def test_what_the_pixels_mean_has_to_be_known(tmp_path, saved, int8_file):
@@ -300,6 +313,17 @@ def test_a_report_of_another_file_is_refused(tmp_path, saved, int8_file):
         ship(result, platform="android", output=tmp_path / "app")
 
 
+def test_no_name_marks_up_the_readme(tmp_path, saved, int8_file):
+    result = saved(int8_file)
+    report = json.loads((result / "report.json").read_text()) | {"metric": "<lambda>"}
+    (result / "report.json").write_text(json.dumps(report))
+    names = ("<b>\nx ![y](http://z)", *"123456789")
+    with pytest.warns(ShippingWarning, match="would have broken the label file"):
+        folder = ship(result, platform="flutter", output=tmp_path / "app", class_names=names)
+    readme = (folder / "README.md").read_text()
+    assert "<b>" not in readme and "<lambda>" not in readme and "](" not in readme
+
+
 def test_bad_settings_name_the_right_ones(tmp_path, saved, int8_file, multi_file):
     with pytest.raises(SettingError, match="'android' is nearest"):
         ship(DIGITS, platform="andriod", output=tmp_path / "app")
@@ -307,6 +331,14 @@ def test_bad_settings_name_the_right_ones(tmp_path, saved, int8_file, multi_file
         ship(DIGITS, platform="android", output=tmp_path / "app", class_names=("a", "b", "c"))
     with pytest.raises(SettingError, match="leave them out: the inputs are no image"):
         ship(saved(multi_file), platform="ios", output=tmp_path / "app", normalization=(0, 255))
+    for given, told in (
+        ((0, 0), "a std above 0"),
+        ((float("nan"), 1), "finite numbers"),
+        (127.5, "two: the mean and the std"),
+        ((np.ones(3), 2), "3 numbers for 1 channels"),
+    ):
+        with pytest.raises(SettingError, match=told):
+            ship(DIGITS, platform="ios", output=tmp_path / "app", normalization=given)
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "theirs.txt").write_text("keep me")
     with pytest.raises(OutputExistsError, match="which exists"):

@@ -52,6 +52,8 @@ def test_settings_are_checked():
         Distillation(weight=1.5)
     with pytest.raises(SettingError, match="pairs"):
         Distillation(features=(("a", "b", "c"),))
+    with pytest.raises(SettingError, match=r"teacher=None; expected \"baseline\", or the path"):
+        Distillation(teacher=None)
     with pytest.raises(SettingError, match=r"teacher='x\.keras'.*Distillation\(teacher=path\)"):
         MagnitudePruning(teacher="x.keras")
 

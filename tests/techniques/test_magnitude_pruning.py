@@ -89,6 +89,8 @@ def test_a_loop_that_updates_no_masks_fails_in_strip():
 def test_too_few_steps_are_refused_before_training():
     with pytest.raises(SettingError, match=r"1 training step.*at least 2 steps.*epochs=0\.25"):
         tfopt.MagnitudePruning(sparsity=0.5, epochs=0.1).wrap(small_cnn(), steps_per_epoch=8)
+    with pytest.raises(SettingError, match=r"Received steps=1; .*use steps=2 or more"):
+        tfopt.MagnitudePruning(sparsity=0.5, steps=1).wrap(small_cnn(), steps_per_epoch=8)
 
 
 def test_no_sparsity_changes_nothing():

@@ -75,7 +75,8 @@ def read_features(
 def _names(values: np.ndarray, feature: Any) -> np.ndarray:
     """Values as a reader knows them."""
     if getattr(feature, "names", None):
-        return np.asarray(feature.names)[values]
+        # a class that is not known is -1, which is the last name here
+        return np.asarray([*feature.names, "unknown"])[values]
     if values.dtype.kind in "SO":
         return np.asarray([value.decode("utf-8", "replace") for value in values])
     return values.astype(str)

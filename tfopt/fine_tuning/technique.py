@@ -135,10 +135,13 @@ class FineTuned(Budgeted, abc.ABC):
             task: The data, loss and seed to fine-tune with.
 
         Raises:
-            SettingError: There is not even time to begin, or several workers train together.
+            SettingError: There is not even time to begin, or several workers train together; or as
+                `select` does.
+            TechniqueError: As `select` does.
         """
         if self.seconds is None:
             return self
+        self.select(model)  # refuses now what would be refused after the trial
         trial = dataclasses.replace(self, seconds=None, steps=_TRIAL_STEPS)
         with scope(task):
             started = time.monotonic()

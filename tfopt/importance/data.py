@@ -69,15 +69,22 @@ def taylor(dependencies: Dependencies, batches: Iterable[tuple[Any, Any]], loss:
     judge.compile(loss=loss)
     variables = [axis.variable for axis in axes]
 
-    @tf.function
+    strategy = tf.distribute.get_strategy()
+
     def gradients(x: Any, y: Any) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             value = judge.compute_loss(x, y, model(x, training=False))
         return tape.gradient(value, variables, unconnected_gradients="zero")
 
+    @tf.function
+    def in_replica(x: Any, y: Any) -> list[tf.Tensor]:
+        # Keras keeps the mean of a loss, which is only possible in a replica; all give the same
+        found = strategy.run(gradients, (x, y))
+        return [strategy.experimental_local_results(value)[0] for value in found]
+
     scores = np.zeros(dependencies.units)
     for x, y in batches:
-        scores += _squared(axes, gradients(x, y), dependencies.units)
+        scores += _squared(axes, in_replica(x, y), dependencies.units)
     scores = np.sqrt(scores)
     for group in dependencies.groups:
         scores[group.units] /= max(scores[group.units].mean(), _SMALLEST)

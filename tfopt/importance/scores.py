@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tfopt.data import ArraySplit, concatenate, length
 from tfopt.graph.dependencies import Dependencies
 from tfopt.importance.data import activations, labelled, taylor
 from tfopt.importance.weights import batch_norm_scales, norms
@@ -28,6 +29,24 @@ def judged(found: Dependencies, importance: Importance) -> Dependencies:
     scales = batch_norm_scales(found)
     unknown = [group for group in found.groups if np.isnan(scales[group.units]).any()]
     return found.left_whole(unknown, _NO_SCALE)
+
+
+def judged_on(importance: Importance, task: Task, samples: int) -> str | None:
+    """Returns a checksum of what `scores` reads of a task, None if it is nothing.
+
+    Args:
+        importance: How channels are judged.
+        task: The task.
+        samples: How many samples of it.
+    """
+    if importance in NEED_LABELS:
+        x, y = (concatenate(side) for side in zip(*labelled(task, samples), strict=True))
+        loss = task.loss.get_config() if hasattr(task.loss, "get_config") else task.loss
+        return f"{ArraySplit(x, y).fingerprint()} {loss}"
+    if importance in NEED_INPUTS:
+        inputs = task.representative_inputs(samples)
+        return ArraySplit(inputs, np.zeros(length(inputs))).fingerprint()
+    return None
 
 
 def scores(

@@ -93,16 +93,26 @@ def compare(quality: Quality, reference: Quality, *, task: Task) -> Comparison:
         >>> compare(quality, quality, task=task).agreement
         1.0
     """
-    outputs, others = quality.outputs, reference.outputs
     return Comparison(
         quality=quality,
         reference=reference,
         difference=difference(quality, reference, seed=task.seed),
-        agreement=agreement(outputs, others, kind=None if quality.parts else quality.kind),
+        agreement=agreed(quality, reference),
         kl=divergence(quality, reference, task=task),
         groups=by_group(quality, reference, task=task),
         mistakes=mistakes(quality, reference, task=task),
     )
+
+
+def agreed(quality: Quality, reference: Quality) -> float:
+    """Returns how far a model's outputs agree with another's, taken as its metric takes them.
+
+    Args:
+        quality: Of the one.
+        reference: Of the other, the baseline.
+    """
+    kind = None if quality.parts else quality.kind
+    return agreement(quality.outputs, reference.outputs, kind=kind)
 
 
 def divergence(quality: Quality, reference: Quality, *, task: Task) -> float | None:

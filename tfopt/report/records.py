@@ -45,7 +45,7 @@ class Difference:
         """Whether chance alone can have made the difference, as far as these samples tell."""
         if self.p_value is not None:
             return self.p_value >= 0.05
-        return self.low <= 0 <= self.high
+        return not (self.low > 0 or self.high < 0)  # an interval of NaN tells nothing
 
     def turned(self) -> Difference:
         """Returns the difference the other way round."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfopt.report import views
 from tfopt.report.figures import Group, LayerFigures, Mistakes, Profile
-from tfopt.report.reading import read
+from tfopt.report.reading import plain, read
 from tfopt.report.records import Budget, Change, Difference, LayerSensitivity, Step, Trial
 
 
@@ -82,7 +82,10 @@ class Report:
         return worst if worst is not None and drops[worst] > 0 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON values; `Report.from_dict` reads it back."""
+        """The report as JSON values; `Report.from_dict` reads it back.
+
+        JSON has no infinity and no NaN: None stands for both.
+        """
         record = dataclasses.asdict(self)
         for row, (before, baseline) in zip(record["steps"][1:], self.changes(), strict=True):
             row["change"] = {
@@ -91,7 +94,8 @@ class Report:
             }
         for row, budget in zip(record["budgets"], self.budgets, strict=True):
             row["kept"] = budget.kept
-        return record | {"kept": self.kept, "verdict": self.verdict}
+        whole: dict[str, Any] = plain(record | {"kept": self.kept, "verdict": self.verdict})
+        return whole
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Report:

@@ -25,14 +25,15 @@ is one sample on one thread of the machine named below; its ratios come from run
 weights: the largest number of distinct values among weights that share a scale. Activations: the
 bytes of memory they take at once. The change of the metric against the baseline is measured sample
 by sample, with the 95 % interval of the difference; (noise) says that chance alone can have made
-it. The error of the outputs is their mean squared difference from the float model's, as a share of
+it, by McNemar's exact test where samples are right or wrong, else by the interval. The error of the outputs is their mean squared difference from the float model's, as a share of
 their variance."""
 
 
 def markdown(report: Report) -> str:
     """A report as a Markdown document."""
     said = " ".join(filter(None, [_tested(report), *_sentences(report)]))
-    sections = [f"# Optimization report\n\n**{report.verdict}** {said}".rstrip()]
+    told = f"**{markdown_cell(report.verdict)}** {markdown_cell(said)}".rstrip()
+    sections = [f"# Optimization report\n\n{told}"]
     sections += ["## Steps", *(markdown_table(*table) for table in _tables(report)), _NOTES]
     details = _details(report, groups=len(report.groups))
     sections += [f"## {title}\n\n{markdown_table(*table)}" for title, table in details]

@@ -126,7 +126,8 @@ def _metrics(report: Report) -> str:
     table = markdown_table(["", "baseline", "this model"], rows)
     better = "more" if report.higher_is_better else "less"
     return (
-        f"## Metrics\n\n{table}\n\nChange of the {report.metric} ({better} is better): {change}. "
+        f"## Metrics\n\n{table}\n\n"
+        f"Change of the {markdown_cell(report.metric)} ({better} is better): {change}. "
         "Brackets hold 95 % confidence intervals. The latency is that of one thread of "
         f"{markdown_cell(report.environment.get('machine', 'the machine it was measured on'))}."
     )

@@ -103,6 +103,8 @@ def _report(path: Path) -> Report:
         if not report.steps:
             raise ValueError("it has no steps")
         _check_types(report, "report")
+        if any(min(row.bytes, row.deflated_bytes, row.latency_ms) <= 0 for row in report.steps):
+            raise ValueError("a step has a file or a latency of nothing")
     except KeyError as error:
         raise _unreadable(path, "report", f"it has no {error}") from error
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
@@ -145,6 +147,9 @@ def _recipe(path: Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):
             raise _unreadable(path, "recipe", f"{key} is {record.get(key)!r}")
+    for key in ("source", "environment"):
+        if not isinstance(record["made_from"].get(key) or {}, dict):
+            raise _unreadable(path, "recipe", f"{key} is {record['made_from'][key]!r:.60}")
     for step in record["techniques"]:
         if not isinstance(step, dict) or not isinstance(step.get("technique"), str):
             raise _unreadable(path, "recipe", f"{step!r} is no technique")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfopt.sensitivity.records import Curve
 
@@ -35,6 +35,8 @@ class Spread:
     Args:
         curves: What was measured.
         field: What counts: `"weights"` or `"macs"`.
+        starts: The strength that a layer has already, by name, and that costs nothing: the share of
+            zeros it came with, say. None for 0 everywhere.
 
     Example:
         >>> from tfopt.sensitivity.records import Point
@@ -50,9 +52,13 @@ class Spread:
         (one layer at a time).
     """
 
-    def __init__(self, curves: Sequence[Curve], field: str) -> None:
-        self._names = [curve.name for curve in curves]
-        stretches = [stretch for curve in curves for stretch in _hull(curve, field)]
+    def __init__(
+        self, curves: Sequence[Curve], field: str, *, starts: Mapping[str, float] | None = None
+    ) -> None:
+        self._starts = {curve.name: (starts or {}).get(curve.name, 0.0) for curve in curves}
+        stretches = [
+            stretch for curve in curves for stretch in _hull(curve, field, self._starts[curve.name])
+        ]
         # within a layer the rates rise, so that its stretches stay in their order
         self._stretches = sorted(stretches, key=lambda one: one.harm / one.saved)
         self.total = sum(stretch.saved for stretch in stretches)
@@ -64,7 +70,7 @@ class Spread:
         Args:
             share: 0 to 1; more of it never asks less of a layer.
         """
-        found = dict.fromkeys(self._names, 0.0)
+        found = dict(self._starts)
         left = share * self.total
         for stretch in self._stretches:
             part = min(1.0, left / stretch.saved)
@@ -78,12 +84,12 @@ class Spread:
         """Returns the strengths in the order of the curves; a layer without one goes along."""
         found = self.strengths(share)
         measured = {stretch.name for stretch in self._stretches}
-        return [found[name] if name in measured else share for name in self._names]
+        return [found[name] if name in measured else share for name in self._starts]
 
 
-def _hull(curve: Curve, field: str) -> list[_Stretch]:
+def _hull(curve: Curve, field: str, start: float) -> list[_Stretch]:
     """The lower convex hull of a curve from nothing on, stretch by stretch."""
-    corners = [(0.0, 0, 0.0)]
+    corners = [(start, 0, 0.0)]
     for point in curve.points:
         saved = getattr(point, field)
         if saved <= corners[-1][1]:

@@ -15,7 +15,7 @@ from tfopt.sensitivity.records import Sensitivity
 VARIABLE = "TFOPT_CACHE"
 """Names the directory for who passes none: a technique in a recipe knows no paths."""
 
-_VERSION = 1  # of what a file holds and how it is measured
+_VERSION = 2  # of what a file holds and how it is measured
 
 
 class CorruptCacheWarning(UserWarning):

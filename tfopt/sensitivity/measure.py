@@ -37,6 +37,9 @@ class Probing(Protocol):
     probed: ClassVar[tuple[str, ...]]
     """The settings that the probes depend on."""
 
+    def judged_on(self, task: Task) -> str | None:
+        """Returns a checksum of what the probes read of a task, None if it is nothing."""
+
     def probes(
         self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
     ) -> list[Probe]:
@@ -170,13 +173,15 @@ def _key(
     task: Task,
 ) -> str:
     """What a measurement depends on."""
+    config = {name: value for name, value in model.get_config().items() if name != "name"}
     return disk.key(
-        layers=[(type(layer).__name__, layer.name) for layer in model.layers],
+        model=config,
         weights=facts.weights_checksum(model),
         data=data.fingerprint(),
         metric=score_of(task.metric, task.loss, model.output_names).name,
         technique=type(technique).__name__,
         settings={name: getattr(technique, name) for name in technique.probed},
+        judged_on=technique.judged_on(task),
         strengths=list(strengths),
     )
 
@@ -196,10 +201,13 @@ def _probing(technique: Technique) -> Probing:
 
 def _check(strengths: Sequence[float], samples: int) -> None:
     """Refuses settings out of their range."""
-    rising = all(a < b for a, b in itertools.pairwise(strengths))
+    numbers = isinstance(strengths, list | tuple) and all(
+        isinstance(strength, int | float) for strength in strengths
+    )
+    rising = numbers and all(a < b for a, b in itertools.pairwise(strengths))
     if not strengths or not rising or not (strengths[0] > 0 and strengths[-1] <= 1):
         raise SettingError(
-            received=f"strengths={tuple(strengths)!r}",
+            received=f"strengths={strengths!r}",
             expected="shares above 0 and at most 1, rising",
             fix="leave strengths out for the default",
         )

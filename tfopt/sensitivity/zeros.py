@@ -10,13 +10,20 @@ from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.records import Curve
 
 
-def zeros(sizes: Mapping[str, int], curves: Sequence[Curve], sparsity: float) -> dict[str, float]:
+def zeros(
+    sizes: Mapping[str, int],
+    curves: Sequence[Curve],
+    sparsity: float,
+    *,
+    present: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """Returns the share of zeros of each kernel that harms the outputs least.
 
     Args:
         sizes: The number of weights of each kernel, by name.
         curves: What zeros do to each, by the same names.
         sparsity: The share of zeros of all weights together, 0 to below 1.
+        present: The share of zeros that each kernel came with, which it keeps; None for none.
 
     Example:
         >>> from tfopt.sensitivity.records import Point
@@ -26,7 +33,8 @@ def zeros(sizes: Mapping[str, int], curves: Sequence[Curve], sparsity: float) ->
         >>> {name: round(share, 2) for name, share in found.items()}
         {'tough': 0.9, 'frail': 0.1}
     """
-    spread = Spread(curves, "weights")
+    present = present or {}
+    spread = Spread(curves, "weights", starts=present)
     wanted = sparsity * sum(sizes.values())
 
     def shares(part: float) -> dict[str, float]:
@@ -35,7 +43,7 @@ def zeros(sizes: Mapping[str, int], curves: Sequence[Curve], sparsity: float) ->
         else:  # beyond the strongest changes that were measured, all the same way to the end
             most = spread.strengths(1.0)
             strengths = {name: share + (part - 1) * (1 - share) for name, share in most.items()}
-        return {name: strengths.get(name, 0.0) for name in sizes}
+        return {name: strengths.get(name, present.get(name, 0.0)) for name in sizes}
 
     low, high = 0.0, 2.0
     for _ in range(50):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -77,7 +78,7 @@ def make(
     mediapipe = _mediapipe(tflite, ends, about) if platform in _WITH_MEDIAPIPE else None
     notes = [*image_notes, *label_notes]
     if platform in _WITH_MEDIAPIPE and mediapipe is None and image and labels:
-        notes.append(_NO_PIXELS)
+        notes.append(_NO_GREY if ends.takes_pixels else _NO_PIXELS)
     if ends.takes_pixels and not _is_shifted(result.tflite, tflite):
         notes.append(_OTHER_STEPS)
     if platform != "micro":
@@ -90,6 +91,15 @@ _NO_PIXELS = (
     "number for all channels with a whole mean: so there is no code for MediaPipe. "
     "tfopt.with_preprocessing puts the normalization into the model."
 )
+
+
+_NO_GREY = (
+    "The file takes grey pixels as plain bytes, which nothing in it can make of the colour images "
+    "that MediaPipe gives: so there is no code for MediaPipe. A result for Target.int8() has it."
+)
+
+
+_NO_NAMES = "The result knows no class names: give them with --labels, a file of lines."
 
 
 _OTHER_STEPS = (
@@ -127,6 +137,8 @@ def _mediapipe(tflite: bytes, ends: Ends, about: About) -> bytes | None:
         return None
     if image.channels == 3:
         return with_metadata(tflite, ends, about)
+    if ends.inputs[0].dtype != "float32" and ends.inputs[0].scale is None:
+        return None  # a convolution reads real or quantized numbers
     inside = tflite if ends.inputs[0].dtype == "float32" else with_io_type(tflite, "int8")
     grid = (ends.inputs[0].scale or 1.0, ends.inputs[0].zero_point or 0)
     colored = with_rgb_input(inside)
@@ -173,7 +185,7 @@ def _image(
             "it is described as plain numbers. Say it: --mean and --std of the pixels, 0 to 255."
         ]
     _, height, width, channels = (size or 0 for size in spec.shape)
-    mean, std = (_per_channel(value, channels) for value in found)
+    mean, std = _mean_and_std(found, channels)
     return Image(height, width, channels, mean, std, told_by), []
 
 
@@ -199,16 +211,35 @@ def _bounds(spec: TensorSpec) -> tuple[float, float]:
     return low, high
 
 
-def _per_channel(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    """One number for all channels, or one for each."""
-    numbers = tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
-    if len(numbers) not in (1, channels):
+_IN_PIXELS = "give mean and std in pixels, 0 to 255: --mean=127.5 --std=127.5"
+
+
+def _mean_and_std(
+    found: Normalization, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Each as one number for all channels, or one for each."""
+    try:
+        mean, std = (tuple(np.ravel(np.asarray(one, float)).tolist()) for one in found)
+    except (TypeError, ValueError) as error:
         raise SettingError(
-            received=f"{len(numbers)} numbers for {channels} channels: {numbers}",
-            expected="one number, or one for each channel",
-            fix="give mean and std in pixels, 0 to 255: --mean=127.5 --std=127.5",
+            received=f"normalization={found!r:.80}",
+            expected="two: the mean and the std of the pixels",
+            fix=_IN_PIXELS,
+        ) from error
+    for numbers in (mean, std):
+        if len(numbers) not in (1, channels):
+            raise SettingError(
+                received=f"{len(numbers)} numbers for {channels} channels: {numbers}",
+                expected="one number, or one for each channel",
+                fix=_IN_PIXELS,
+            )
+    if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        raise SettingError(
+            received=f"the mean {mean} and the std {std} of the pixels",
+            expected="finite numbers, and a std above 0",
+            fix=_IN_PIXELS,
         )
-    return numbers
+    return mean, std
 
 
 def _labels(
@@ -217,7 +248,8 @@ def _labels(
     """The labels of the only output, and what is to say of them."""
     names = usage.class_names if class_names is None else tuple(class_names)
     if names is None:
-        return None, ["The result knows no class names: give them with --labels, a file of lines."]
+        scores = len(outputs) == 1 and outputs[0].shape[1:] != (1,)  # a number has no labels
+        return None, [_NO_NAMES] * scores
     fits = len(outputs) == 1 and outputs[0].shape[1:] == (len(names),)
     if not fits:
         shapes = [list(spec.shape[1:]) for spec in outputs]

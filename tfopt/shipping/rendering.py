@@ -15,6 +15,7 @@ import numpy as np
 import tfopt
 from tfopt.shipping.literals import LITERALS
 from tfopt.shipping.plan import Platform
+from tfopt.tables import markdown_cell
 from tfopt.tflite.tensor_spec import TensorSpec
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -148,7 +149,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {**LITERALS, "float32": _number}
+    environment.filters |= {**LITERALS, "float32": _number, "cell": markdown_cell}
     return environment
 
 

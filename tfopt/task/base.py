@@ -171,6 +171,7 @@ class TaskBase:
 
         Raises:
             DataError: There are not as many names as samples.
+            SettingError: They are no groups.
 
         Example:
             >>> import tfopt
@@ -178,7 +179,8 @@ class TaskBase:
             >>> list(task.groups)
             ['dark']
         """
-        return dataclasses.replace(self, groups={**self.groups, **groups}, source=None)
+        more = groupings.checked(groups, self._splits())
+        return dataclasses.replace(self, groups={**self.groups, **more}, source=None)
 
     def distributed(self, strategy: Any) -> Self:
         """Returns the same task, with fine-tuning on several devices or machines.

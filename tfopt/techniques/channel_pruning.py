@@ -14,7 +14,7 @@ from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
 from tfopt.graph.slicing import slice_channels
 from tfopt.importance.reconstruction import refit
-from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, scores
+from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, judged_on, scores
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
 from tfopt.sensitivity.allocation import Spread
@@ -90,6 +90,7 @@ class ChannelPruning(FineTuned):
     stage: ClassVar[Stage] = Stage.STRUCTURE
     headline: ClassVar[tuple[str, ...]] = ("importance", "epochs")
     calibration_samples: ClassVar[int] = 256
+    settled: ClassVar[float] = 0.0
     probed: ClassVar[tuple[str, ...]] = ("importance", "only", "skip")
 
     channels: float | None = None
@@ -217,6 +218,10 @@ class ChannelPruning(FineTuned):
     def _scores(self, found: Dependencies, task: Task | None, inputs: Arrays | None) -> np.ndarray:
         samples = self.calibration_samples
         return scores(found, self.importance, inputs=inputs, task=task, samples=samples)
+
+    def judged_on(self, task: Task) -> str | None:
+        """Returns a checksum of the samples that channels are judged on, None without."""
+        return judged_on(self.importance, task, self.calibration_samples)
 
     def probes(
         self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None

@@ -89,7 +89,17 @@ class Distillation(FineTuned):
             )
 
     def check_teacher(self) -> None:
-        """Accepts any path: the model behind it is loaded when it is needed."""
+        """Accepts any path: the model behind it is loaded when it is needed.
+
+        Raises:
+            SettingError: It is none.
+        """
+        if not isinstance(self.teacher, str):
+            raise SettingError(
+                received=f"teacher={self.teacher!r}",
+                expected='"baseline", or the path of a Keras model, since a recipe keeps it',
+                fix='save it: tfopt.save_model(model, "teacher.h5"), and pass that path',
+            )
 
     @property
     def starts_over(self) -> bool:

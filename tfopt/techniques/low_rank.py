@@ -18,7 +18,7 @@ from tfopt.sensitivity.measure import SAMPLES, curves_for
 from tfopt.sensitivity.probes import Probe, low_rank
 from tfopt.sensitivity.ranks import reached, searched
 from tfopt.technique import Selection, Skipped, Stage
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_fake_quantized
+from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_clustered, refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -74,6 +74,7 @@ class LowRank(FineTuned):
 
     stage: ClassVar[Stage] = Stage.STRUCTURE
     headline: ClassVar[tuple[str, ...]] = ("epochs",)
+    settled: ClassVar[float] = 0.0
     probed: ClassVar[tuple[str, ...]] = ("method", "only", "skip")
 
     energy: float | None = None
@@ -123,7 +124,8 @@ class LowRank(FineTuned):
 
         Raises:
             SettingError: `only` or `skip` names a layer that is not there.
-            TechniqueError: The aim cannot be reached, or no layer pays.
+            TechniqueError: The aim cannot be reached, or no layer pays; or the model is clustered
+                or fake-quantized.
         """
         able, planner = self._planner(model)
         if self.max_drop is None:
@@ -131,6 +133,9 @@ class LowRank(FineTuned):
         if not planner.choices(0.0):
             raise self._nothing_pays(model)
         return self._selection(model, able, planner.choices(0.0))
+
+    def judged_on(self, task: Task) -> None:
+        """The weights alone say what goes first."""
 
     def probes(
         self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
@@ -191,6 +196,7 @@ class LowRank(FineTuned):
     def _planner(self, model: tf_keras.Model) -> tuple[Selection, Planner]:
         """The layers that can be factorized, and their products."""
         refuse_fake_quantized(model, self.name)
+        refuse_clustered(model, self.name, fix="factorize first, then cluster")
         able = select(model, reason_to_skip, only=self.only, skip=self.skip)
         return able, Planner(model, self.method, able.touched)
 

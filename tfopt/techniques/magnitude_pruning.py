@@ -205,6 +205,9 @@ class MagnitudePruning(KernelTechnique):
             return f"m:n sparsity needs a kernel of two or four dimensions; it has {shape}"
         return None
 
+    def judged_on(self, task: Task) -> None:
+        """The weights alone say what goes first."""
+
     def probes(
         self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
     ) -> list[Probe]:
@@ -266,8 +269,10 @@ class MagnitudePruning(KernelTechnique):
         if self.allocation == "global":
             return competing([kernel.variable.numpy() for kernel in kernels], self.sparsity)
         if self.allocation == "sensitivity":
-            sizes = {kernel.name: math.prod(kernel.variable.shape) for kernel in kernels}
-            return list(zeros(sizes, curves, self.sparsity).values())
+            values = {kernel.name: kernel.variable.numpy() for kernel in kernels}
+            sizes = {name: value.size for name, value in values.items()}
+            present = {name: float((value == 0).mean()) for name, value in values.items()}
+            return list(zeros(sizes, curves, self.sparsity, present=present).values())
         return [self.sparsity] * len(kernels)
 
     def _fitted_schedule(self, steps_per_epoch: int) -> tfmot.sparsity.keras.PruningSchedule:
@@ -283,12 +288,14 @@ class MagnitudePruning(KernelTechnique):
         steps = self.steps_in(steps_per_epoch)
         if steps < 2:
             raise SettingError(
-                received=f"epochs={self.epochs:g} of {steps_per_epoch} step(s): {steps} training "
-                "step",
+                received=f"steps={self.steps}"
+                if self.steps is not None
+                else f"epochs={self.epochs:g} of {steps_per_epoch} step(s): {steps} training step",
                 expected="at least 2 steps for a polynomial schedule: one to reach the sparsity "
                 "and one to recover",
-                fix=f"use epochs={2 / steps_per_epoch:.3g} or more, or schedule='constant', which "
-                "prunes before the first step",
+                fix="use "
+                + ("steps=2" if self.steps is not None else f"epochs={2 / steps_per_epoch:.3g}")
+                + " or more, or schedule='constant', which prunes before the first step",
             )
         return growing(self.initial_sparsity, self.sparsity, steps)
 

@@ -52,7 +52,7 @@ def _sparse(content: bytes) -> bytes:
         reasons = "; ".join(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
         warnings.warn(
             f"sparse_encoding makes no kernel of the file smaller ({reasons}): the file stays as "
-            "it is. About 60 % of a kernel have to be zero.",
+            "it is. Of a convolution, about 60 % have to be zero.",
             sparse.SparseEncodingWarning,
             stacklevel=2,
         )
