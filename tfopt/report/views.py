@@ -25,8 +25,8 @@ is one sample on one thread of the machine named below; its ratios come from run
 weights: the largest number of distinct values among weights that share a scale. Activations: the
 bytes of memory they take at once. The change of the metric against the baseline is measured sample
 by sample, with the 95 % interval of the difference; (noise) says that chance alone can have made
-it, by McNemar's exact test where samples are right or wrong, else by the interval. The error of the outputs is their mean squared difference from the float model's, as a share of
-their variance."""
+it, by McNemar's exact test where samples are right or wrong, else by the interval. The error of the
+outputs is their mean squared difference from the float model's, as a share of their variance."""
 
 
 def markdown(report: Report) -> str:
