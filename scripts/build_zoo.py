@@ -152,7 +152,7 @@ def page() -> str:
         score = last.test or last.validation
         rows.append(
             [
-                f"[{shipped.name}]({shipped.name}/report.md)",
+                shipped.name,
                 f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]",
                 f"{score.samples:,}",
                 f"{last.bytes:,}",
