@@ -28,8 +28,8 @@ PAIRS = [
     if TECHNIQUES[pair[0]].stage <= TECHNIQUES[pair[1]].stage
     and [TECHNIQUES[name].stage for name in pair].count(Stage.QUANTIZATION) < 2
 ]
-# those that no other test has in one chain
-_QUICK = [("rank", "channels"), ("sparse", "round")]
+# one that no other test has in a chain
+_QUICK = [("sparse", "round")]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tfopt.commands import import_tensorflow, refuse_no_dataset
 from tfopt.errors import SettingError
 from tfopt.flags import define_data, task_from_flags
 
-SUMMARY = "Compares the layers of a Keras model with the .tflite made from it."
+SUMMARY = "Compares a Keras model's layers with its .tflite's."
 ARGUMENTS = "MODEL FILE.tflite"
 
 

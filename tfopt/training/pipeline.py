@@ -18,6 +18,7 @@ MOST_BYTES = 2**30
 
 _STREAM_SHUFFLE = 10_000
 _READ = 1024
+_LOOKED_AT = 64
 
 # What one technique has read, the next one need not decode again.
 _IN_MEMORY: weakref.WeakKeyDictionary[Split, ArraySplit] = weakref.WeakKeyDictionary()
@@ -76,13 +77,18 @@ def in_memory(split: Split) -> Split:
 
 
 def _fits(split: Split) -> bool:
-    first, again = split.first(), split.first()
+    first = split.first()
     bytes_each = sum(map(_bytes, first)) / length(first[0])
-    return bytes_each * split.size <= MOST_BYTES and all(
-        np.array_equal(ours, theirs)
-        for side, other in zip(first, again, strict=True)
-        for (_, ours), (_, theirs) in zip(leaves(side), leaves(other), strict=True)
-    )
+    return bytes_each * split.size <= MOST_BYTES and not _changes(split)
+
+
+def _changes(split: Split) -> bool:
+    """Whether a stream gives other samples at each pass, as one that augments does."""
+    count = min(split.size, _LOOKED_AT)
+    # two passes of one iterator: with a global seed, two iterators draw the same random numbers
+    twice = split.dataset.take(count).repeat(2).batch(count)  # type: ignore[attr-defined]
+    first, again = (tf.nest.flatten(batch) for batch in twice)
+    return not all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
 
 
 def _bytes(arrays: Arrays) -> int:
