@@ -84,6 +84,7 @@ def test_a_budget_needs_data():
         tfopt.convert(small_cnn(), target=tfopt.Target.dynamic_range(max_accuracy_drop=0.01))
 
 
+@pytest.mark.slow
 def test_eight_bits_bring_back_what_rounding_to_four_took(imitation):
     model, task = imitation
     bench = Bench(model, task)

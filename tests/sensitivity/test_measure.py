@@ -229,21 +229,25 @@ def test_a_loop_of_ones_own_measures_on_its_inputs(cnn, digits):
 
 def test_channels_go_where_it_hurts_least(cnn, digits):
     aim = {"macs": 0.5, "multiple_of": 1, "epochs": 0.03, "learning_rate": 1e-9}
-    kept = {}
+    kept, shapes = {}, {}
     for allocation in ("uniform", "sensitivity"):
         model = tfopt.ChannelPruning(allocation=allocation, **aim).apply(cnn, digits)
         kept[allocation] = tfopt.evaluate(model, task=digits, split="test").value
+        shapes[allocation] = [weights.shape for weights in model.get_weights()]
         assert model_cost(model).macs <= 0.5 * model_cost(cnn).macs
+    assert shapes["sensitivity"] != shapes["uniform"]
     assert kept["sensitivity"] > kept["uniform"] - 0.05
 
 
 def test_ranks_go_where_it_hurts_least(cnn, digits):
     settings = {"macs": 0.3, "epochs": 0.03, "learning_rate": 1e-9}
-    kept = {}
+    kept, shapes = {}, {}
     for allocation in ("uniform", "sensitivity"):
         model = tfopt.LowRank(allocation=allocation, **settings).apply(cnn, digits)
         kept[allocation] = tfopt.evaluate(model, task=digits, split="test").value
+        shapes[allocation] = [weights.shape for weights in model.get_weights()]
         assert model_cost(model).macs <= 0.7 * model_cost(cnn).macs
+    assert shapes["sensitivity"] != shapes["uniform"]
     assert kept["sensitivity"] > kept["uniform"] - 0.05
 
 

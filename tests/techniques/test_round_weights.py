@@ -93,6 +93,7 @@ def accuracy(model, task):
     return np.mean(model.predict(task.test.x, verbose=0).argmax(1) == task.test.y)
 
 
+@pytest.mark.slow
 def test_every_method_beats_the_nearest_integers_at_4_bits(trained, task):
     errors, accuracies = {}, {}
     ways = {
@@ -146,6 +147,7 @@ def integers_of_nearest(model, name, largest):
     return values / (np.abs(values).max(axis=0) / largest)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(trained, task):
     technique = RoundWeights(bits=4, samples=128, steps=50)
     before = trained.get_weights()

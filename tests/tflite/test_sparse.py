@@ -88,7 +88,7 @@ def test_what_stays_dense_is_listed(files):
 
 def test_a_dense_net_stays_as_it_is_and_says_so(digits):
     target = tfopt.Target.float32(sparse_encoding=True)
-    with pytest.warns(SparseEncodingWarning, match="conv: has too few zeros.*About 60 %"):
+    with pytest.warns(SparseEncodingWarning, match="conv: has too few zeros.*about 60 %"):
         sparse = tfopt.convert(net(0.1), task=digits, target=target)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
