@@ -8,4 +8,4 @@ step "format" ruff format --check .
 step "lint" ruff check .
 step "types" mypy
 step "tests, dependency rule, doctests, documentation, recipes in smoke mode" \
-  pytest --numprocesses="${PYTEST_WORKERS:-2}" --dist=loadfile --durations=15 tests tfopt "$@"
+  pytest --numprocesses="${PYTEST_WORKERS:-auto}" --maxprocesses=4 --dist=loadfile --durations=15 tests tfopt "$@"

@@ -2,4 +2,4 @@
 # The tests that take minutes each: large networks and machine-dependent aims.
 source "$(dirname "$0")/environment.sh" dev
 
-pytest --numprocesses="${PYTEST_WORKERS:-2}" --dist=loadfile -m slow tests "$@"
+pytest --numprocesses="${PYTEST_WORKERS:-auto}" --maxprocesses=4 --dist=loadfile -m slow tests "$@"
