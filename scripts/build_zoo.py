@@ -172,9 +172,10 @@ _PAGE = """# Shipped models
 
 Each directory is a result as `result.save()` writes it: `model.tflite`, `report.json` and its
 views, `recipe.json` and the baseline it was made from. `SHA256SUMS` has the checksums of the files
-(`sha256sum -c SHA256SUMS`). `tfopt reproduce DIR` makes a file again, `tfopt report DIR` draws
-its page, `tfopt ship DIR` makes what an app needs of it. `scripts/build_zoo.py` makes all of them and this page. A test checks that each
-file gives the accuracy its report claims, on the data that is at hand.
+(`sha256sum -c SHA256SUMS`). `tfopt reproduce DIR` makes a file again, `tfopt report DIR` draws its
+page, `tfopt ship DIR` makes what an app needs of it. `scripts/build_zoo.py` makes all of them and
+this page. A test checks that each file gives the accuracy its report claims, on the data that is at
+hand.
 """
 
 
