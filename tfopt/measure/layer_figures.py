@@ -86,7 +86,7 @@ class _Constants:
 
     def _stored(self, tensor: Any) -> tuple[Any, Any]:
         found = self._model.subgraphs[tensor.subgraph].tensors[tensor.index]
-        return found, schema.stored(self._content, self._model.buffers[found.buffer])
+        return found, schema.stored(self._model.buffers[found.buffer])
 
 
 def _figures(

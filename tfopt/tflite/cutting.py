@@ -28,9 +28,6 @@ class Cutter:
     def __init__(self, content: bytes) -> None:
         self._model = schema.unpack(content)
         self._graph = self._model.subgraphs[0]
-        for buffer in self._model.buffers:
-            buffer.data = schema.stored(content, buffer)
-            buffer.offset = buffer.size = 0
         operators = self._graph.operators or []
         makers = [(place, index) for place, op in enumerate(operators) for index in _written(op)]
         self._makers = {index: place for place, index in makers}

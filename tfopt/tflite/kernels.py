@@ -63,7 +63,7 @@ def find(model: Any, content: bytes) -> Kernels:
     for graph in model.subgraphs:
         for index in dict.fromkeys(itertools.chain(*stored(graph, model))):
             tensor = graph.tensors[index]
-            data = schema.stored(content, model.buffers[tensor.buffer])
+            data = schema.stored(model.buffers[tensor.buffer])
             if data is not None:
                 found[tensor.buffer] = (tensor, data)
     return Kernels(content, tuple(found.values()))

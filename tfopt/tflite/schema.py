@@ -126,14 +126,12 @@ def integers(values: Any) -> tuple[int, ...]:
 
 
 def is_constant(buffer: Any) -> bool:
-    """Returns whether a buffer holds data, in the flatbuffer or behind it."""
-    return buffer.offset > 1 or (buffer.data is not None and buffer.data.size > 0)
+    """Returns whether a buffer holds data."""
+    return stored(buffer) is not None
 
 
-def stored(content: bytes, buffer: Any) -> np.ndarray | None:
+def stored(buffer: Any) -> np.ndarray | None:
     """Returns the bytes of a buffer as a view; None for one without data in this file."""
-    if buffer.offset > 1:  # a file over 2 GB keeps its buffers behind the flatbuffer
-        return np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
     return buffer.data if buffer.data is not None and buffer.data.size else None
 
 

@@ -63,7 +63,7 @@ def encode(content: bytes) -> tuple[bytes, Selection]:
     for number, graph in enumerate(model.subgraphs):
         for index, able in _kernels(graph, model).items():
             tensor = graph.tensors[index]
-            data = schema.stored(content, model.buffers[tensor.buffer])
+            data = schema.stored(model.buffers[tensor.buffer])
             packed = None
             if able and data is not None:
                 packed = _packed(schema.values(data, tensor), tensor)
