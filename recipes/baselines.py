@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,7 +26,11 @@ _LEARNING_RATE = 5e-3
 
 
 def load_or_train(
-    task: tfopt.Task, *, epochs: float, cache: str | Path, architecture: Architecture = "auto"
+    task: tfopt.Task,
+    *,
+    epochs: float | Sequence[float],
+    cache: str | Path,
+    architecture: Architecture = "auto",
 ) -> tf_keras.Model:
     """Returns a trained baseline for the task's images, from the cache if it is there.
 
@@ -33,7 +38,8 @@ def load_or_train(
 
     Args:
         task: Images of shape (height, width, channels) and their classes.
-        epochs: How long to train.
+        epochs: How long to train. Several numbers are as many cycles of the learning rate
+            (Loshchilov and Hutter 2017, warm restarts), each kept: what is stopped goes on there.
         cache: Directory of trained baselines.
         architecture: Which net; `auto` takes one that suits the size of the images.
     """
@@ -42,14 +48,18 @@ def load_or_train(
         raise ValueError("the recipes train a baseline for images only; give your own with --model")
     tf_keras.utils.set_random_seed(task.seed)  # the initial weights, too
     model = build(images.shape[1:], len(task.class_names), architecture)
-    how = f"{epochs} {task.seed} {task.batch_size} {_LEARNING_RATE} {_augmentation(task)}"
-    key = f"{model.to_json()} {task.fingerprint()} {how}"
-    file = Path(cache) / f"{model.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.keras"
-    if file.exists():
-        return tfopt.load_model(file)
-    fine_tune(model, augmented(task), epochs=epochs, learning_rate=_LEARNING_RATE)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tfopt.save_model(model, file)
+    about = f"{task.seed} {task.batch_size} {_LEARNING_RATE} {_augmentation(task)}"
+    about = f"{about} {task.fingerprint()} {model.to_json()}"
+    cycles = tuple(epochs) if isinstance(epochs, Sequence) else (epochs,)
+    for done in range(1, len(cycles) + 1):
+        key = hashlib.sha256(f"{cycles[:done]} {about}".encode()).hexdigest()[:12]
+        file = Path(cache) / f"{model.name}-{key}.keras"
+        if file.exists():
+            model = tfopt.load_model(file)
+            continue
+        fine_tune(model, augmented(task), epochs=cycles[done - 1], learning_rate=_LEARNING_RATE)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tfopt.save_model(model, file)
     return model
 
 

@@ -34,7 +34,7 @@ class Net:
         name: What it is called.
         architecture: As the recipe calls it.
         data: A TFDS name, or `digits`.
-        baseline_epochs: How long the baseline is trained.
+        baseline_epochs: How long the baseline is trained, in cycles of the learning rate.
         epochs: How long each row is trained after that.
         cuts: What share of the multiply-accumulate operations goes with few, some and many
             channels; and whether the dispensable branches go before.
@@ -46,7 +46,7 @@ class Net:
     name: str
     architecture: str
     data: str
-    baseline_epochs: float
+    baseline_epochs: tuple[float, ...]
     epochs: float
     cuts: tuple[tuple[float, bool], ...] = ((0.25, False), (0.4, False), (0.6, False))
     cut_rate: float = RATE
@@ -69,12 +69,19 @@ _RESNET_CUTS = ((0.2, False), (0.0, True), (0.4, True))
 _QUICK_CUTS = ((0.25, False), (0.5, False), (0.8, False))
 NETS = (
     Net(
-        "resnet8", "resnet8", "cifar10", 100.0, 10.0, _RESNET_CUTS, _RESNET_RATE, ("block1_a_conv",)
+        "resnet8",
+        "resnet8",
+        "cifar10",
+        (30.0, 60.0),
+        5.0,
+        _RESNET_CUTS,
+        _RESNET_RATE,
+        ("block1_a_conv",),
     ),
-    Net("depthwise", "depthwise", "cifar10", 24.0, 6.0),
+    Net("depthwise", "depthwise", "cifar10", (24.0,), 3.0),
 )
-QUICK_NETS = (Net("mnist", "cnn", "mnist", 1.0, 0.5, _QUICK_CUTS),)
-SMOKE_NETS = (Net("digits", "cnn", "digits", 1.0, 0.2),)
+QUICK_NETS = (Net("mnist", "cnn", "mnist", (1.0,), 0.5, _QUICK_CUTS),)
+SMOKE_NETS = (Net("digits", "cnn", "digits", (1.0,), 0.2),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +135,7 @@ def rows(net: Net) -> tuple[Row, ...]:
 
     Example:
         >>> {row.epochs for row in rows(NETS[0])}
-        {0, 10.0}
+        {0, 5.0}
     """
     return (*_references(), *_tfmot(net), *_tfopt(net))
 

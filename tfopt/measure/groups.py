@@ -82,12 +82,10 @@ def _members(quality: Quality, task: Task) -> list[tuple[str, str, np.ndarray]]:
     """Each class and group: by what, its name, and which samples are in it."""
     found = []
     if quality.classes is not None:
-        names = task.class_names or ()
         for number in np.unique(quality.classes):
-            name = names[number] if number < len(names) else str(number)
-            found.append(("class", name, quality.classes == number))
-    split = {"train": task.train, "validation": task.validation, "test": task.test}[quality.split]
-    if task.groups and split is not None:
+            found.append(("class", task.class_name(number), quality.classes == number))
+    if task.groups:
+        split = task.split(quality.split)  # type: ignore[arg-type]
         for by, labels in names_of(task.groups, split, quality.split).items():
             found += [(by, str(name), labels == name) for name in np.unique(labels)]
     return found

@@ -75,10 +75,10 @@ def _shown(
     rows = [
         Mistake(
             index=int(place),
-            label=_name(optimized.classes[place], task),
-            baseline=_name(was[i].argmax(), task),
+            label=task.class_name(optimized.classes[place]),
+            baseline=task.class_name(was[i].argmax()),
             baseline_confidence=float(was[i].max()),
-            optimized=_name(sure[i].argmax(), task),
+            optimized=task.class_name(sure[i].argmax()),
             optimized_confidence=float(sure[i].max()),
             png=png,
             group=", ".join(str(names[place]) for names in groups.values()),
@@ -94,9 +94,3 @@ def _images(split: Split, positions: np.ndarray) -> list[str]:
     if not isinstance(inputs, np.ndarray):
         return [""] * len(positions)
     return [as_png(image) for image in inputs]
-
-
-def _name(number: int, task: Task) -> str:
-    """A class as the reader knows it."""
-    names = task.class_names or ()
-    return names[number] if number < len(names) else str(number)

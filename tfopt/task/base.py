@@ -137,6 +137,11 @@ class TaskBase:
             )
         return found[name]
 
+    def class_name(self, number: int) -> str:
+        """Returns the name of a class; its number, if the task names none such."""
+        names = self.class_names or ()
+        return names[number] if number < len(names) else str(number)
+
     def augmented(self, augment: Callable[[Any], Any]) -> Self:
         """Returns the same task with its training inputs changed at random in each epoch.
 
