@@ -198,3 +198,32 @@ def test_fractions_of_an_epoch_train_that_share_of_the_steps():
     task = tfopt.Task.digits(batch_size=100)
     pruned = tfopt.MagnitudePruning(sparsity=0.5, epochs=0.3).apply(small_cnn(), task)
     assert facts.measure(pruned).sparsity == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [tfopt.ChannelPruning(channels=0.5), tfopt.LowRank(macs=0.3), tfopt.Distillation()],
+    ids=lambda technique: technique.name,
+)
+@pytest.mark.parametrize(
+    ("change", "gain"),
+    [
+        (lambda kernel: np.where(np.abs(kernel) < 0.1, 0, kernel), "are zero"),
+        (np.sign, "share few values"),
+    ],
+    ids=["pruned", "clustered"],
+)
+def test_what_training_undoes_is_refused_before_it(technique, change, gain):
+    model = dense_net()
+    for layer in model.layers:
+        for kernel in facts.kernels(layer).values():
+            kernel.assign(change(kernel.numpy()))
+    with pytest.raises(TechniqueError, match=rf"{gain}.*{technique.name} first, then prune"):
+        technique.select(model)
+
+
+def test_kernels_that_begin_at_zero_are_not_pruned_ones():
+    model = dense_net()
+    kernel = facts.kernels(model.layers[-1])["kernel"]
+    kernel.assign(np.zeros(kernel.shape))
+    assert facts.sparse_layers(model) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -48,6 +48,11 @@ class KernelFacts:
     sparsity: float
     unique: int
     channel_unique: int
+
+    @property
+    def sparse(self) -> bool:
+        """Whether weights have been made zero; all of them are where nothing was trained yet."""
+        return _SPARSE_FROM <= self.sparsity < 1
 
     @property
     def clustered(self) -> bool:
@@ -147,15 +152,12 @@ def clustered_layers(model: tf_keras.Model) -> list[str]:
 
     Quicker than `measure`, since a part of a large kernel is enough to tell.
     """
-    names = []
-    for layer in _layers(model):
-        for key, variable in trainable_kernels(layer).items():
-            channels = variable.shape[-1]
-            rows = tf.reshape(variable, [-1, channels])[: math.ceil(_SAMPLE / channels)]
-            kernel = _kernel_facts(unwrapped(layer).name, key, rows.numpy())
-            if kernel.clustered or kernel.clustered_per_channel:
-                names.append(kernel.layer)
-    return list(dict.fromkeys(names))
+    return _layers_where(model, lambda kernel: kernel.clustered or kernel.clustered_per_channel)
+
+
+def sparse_layers(model: tf_keras.Model) -> list[str]:
+    """Returns the names of the layers with a trainable kernel that has been pruned; quick, too."""
+    return _layers_where(model, lambda kernel: kernel.sparse)
 
 
 def measure(model: tf_keras.Model) -> ModelFacts:
@@ -238,6 +240,18 @@ def weights_checksum(model: tf_keras.Model) -> str:
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def _layers_where(model: tf_keras.Model, holds: Callable[[KernelFacts], bool]) -> list[str]:
+    """The names of the layers of which something holds for a sample of a trainable kernel."""
+    names = []
+    for layer in _layers(model):
+        for key, variable in trainable_kernels(layer).items():
+            channels = variable.shape[-1]
+            rows = tf.reshape(variable, [-1, channels])[: math.ceil(_SAMPLE / channels)]
+            if holds(_kernel_facts(unwrapped(layer).name, key, rows.numpy())):
+                names.append(unwrapped(layer).name)
+    return list(dict.fromkeys(names))
 
 
 def _kernel_facts(layer: str, key: str, value: np.ndarray) -> KernelFacts:

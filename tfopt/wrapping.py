@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from tfopt import facts
 from tfopt.errors import TechniqueError
-from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
+from tfopt.fine_tuning import FineTuned
 from tfopt.keras2.protocols import declared
 from tfopt.keras_gate import tf_keras
 from tfopt.selection import check_touched, select
 from tfopt.technique import Selection, Skipped
 from tfopt.training.strategies import on_all_replicas
-
-__all__ = [
-    "ORDER",
-    "AnyModel",
-    "FineTuned",
-    "Kernel",
-    "KernelTechnique",
-    "Wrapped",
-    "after_each_step",
-    "refuse_clustered",
-    "refuse_fake_quantized",
-]
 
 ORDER = "prune first, then cluster, then train quantization-aware"
 _FROZEN = "frozen (trainable=False)"
@@ -164,13 +152,46 @@ def refuse_fake_quantized(model: tf_keras.Model, technique: str) -> None:
         )
 
 
-def refuse_clustered(model: tf_keras.Model, technique: str, *, fix: str = ORDER) -> None:
+def refuse_optimized(
+    model: tf_keras.Model, technique: str, *, trained: Collection[str] | None = None
+) -> None:
+    """Refuses a model with gains of later stages, for a technique whose training undoes them all.
+
+    Args:
+        model: A tf_keras model.
+        technique: The technique's name.
+        trained: The names of the layers whose weights change; None for all that are not frozen.
+
+    Raises:
+        TechniqueError: Weights of the model are pruned or share values, or a layer simulates
+            quantization.
+    """
+    refuse_fake_quantized(model, technique)
+    first = f"{technique} first, then prune, then cluster"
+    refuse_clustered(model, technique, trained=trained, fix=first)
+    sparse = _trained(facts.sparse_layers(model), trained)
+    if sparse:
+        raise TechniqueError(
+            received=f"model {model.name!r}, of which weights of {', '.join(sparse[:5])} are zero, "
+            f"for {technique}",
+            expected="a model before pruning, since training gives pruned weights a value again",
+            fix=first,
+        )
+
+
+def refuse_clustered(
+    model: tf_keras.Model,
+    technique: str,
+    *,
+    trained: Collection[str] | None = None,
+    fix: str = ORDER,
+) -> None:
     """Refuses a model whose weights share values, for a technique whose training parts them.
 
     Raises:
         TechniqueError: They do.
     """
-    clustered = facts.clustered_layers(model)
+    clustered = _trained(facts.clustered_layers(model), trained)
     if clustered:
         raise TechniqueError(
             received=f"model {model.name!r}, in which weights of {', '.join(clustered[:5])} "
@@ -178,6 +199,10 @@ def refuse_clustered(model: tf_keras.Model, technique: str, *, fix: str = ORDER)
             expected="a model before clustering, since training parts weights that share a value",
             fix=fix,
         )
+
+
+def _trained(names: list[str], trained: Collection[str] | None) -> list[str]:
+    return names if trained is None else [name for name in names if name in trained]
 
 
 def after_each_step(model: tf_keras.Model, update: Callable[[], None]) -> None:

@@ -140,12 +140,6 @@ def test_a_latency_out_of_reach_is_refused_before_training(task):
         technique.apply(dense_net(), task)
 
 
-def test_later_stages_are_refused(task):
-    clustered = tfopt.WeightClustering(clusters=4, epochs=0.1).apply(dense_net(), task)
-    with pytest.raises(TechniqueError, match="share few values, for ChannelPruning"):
-        tfopt.ChannelPruning(channels=0.5).select(clustered)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -158,6 +152,7 @@ def test_later_stages_are_refused(task):
         ({"channels": 0.5, "importance": "l3"}, "one of activation, bn_scale, l1, l2"),
         ({"channels": 0.5, "allocation": "wide"}, "one of global, sensitivity, uniform"),
         ({"channels": 0.5, "multiple_of": 0}, "multiple_of=0; expected a whole number"),
+        ({"channels": 0.5, "iterations": 4, "steps": 2}, "a training step for each iteration"),
         ({"channels": 0.5, "iterations": 1.5}, r"iterations=1\.5"),
         ({"channels": 0.5, "refit": 1}, "refit=1; expected True or False"),
     ],

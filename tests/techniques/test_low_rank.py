@@ -8,7 +8,7 @@ from tfopt.factorization.rebuild import factorized
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import tf_keras
 from tfopt.techniques.low_rank import LowRank
-from tfopt.testing import dense_net, depthwise_net, small_cnn
+from tfopt.testing import depthwise_net, small_cnn
 
 layers = tf_keras.layers
 
@@ -97,11 +97,3 @@ def test_an_aim_out_of_reach_is_refused_before_training():
 def test_settings_are_checked(settings, message):
     with pytest.raises(SettingError, match=message):
         LowRank(**settings)
-
-
-def test_clusters_are_not_lost_in_silence():
-    clustered = dense_net()
-    for kernel in (layer.kernel for layer in clustered.layers[2:]):
-        kernel.assign(np.sign(kernel))
-    with pytest.raises(TechniqueError, match=r"share few values.*factorize first, then cluster"):
-        LowRank(parameters=0.3).select(clustered)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 from tfopt import facts
 from tfopt.data import Arrays, ArraySplit
 from tfopt.errors import SettingError
+from tfopt.fine_tuning import AnyModel
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.measure.scores import score_of
 from tfopt.progress import bar
@@ -19,7 +20,6 @@ from tfopt.sensitivity.probes import Probe
 from tfopt.sensitivity.records import Curve, Point, Sensitivity
 from tfopt.task.base import check_task
 from tfopt.technique import Technique
-from tfopt.wrapping import AnyModel
 
 if TYPE_CHECKING:
     from tfopt.task import Task

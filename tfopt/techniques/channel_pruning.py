@@ -10,6 +10,7 @@ import numpy as np
 from tfopt.channels.aim import AIMS, SHARES, Aim, Numbers, aim_of
 from tfopt.channels.plan import Allocation, Plan, Shares
 from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
 from tfopt.graph.slicing import slice_channels
@@ -23,7 +24,7 @@ from tfopt.sensitivity.probes import Probe, cut
 from tfopt.teaching import Teaching
 from tfopt.technique import Selection, Stage
 from tfopt.training.strategies import scope
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_clustered, refuse_fake_quantized
+from tfopt.wrapping import refuse_optimized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -132,6 +133,12 @@ class ChannelPruning(FineTuned):
                     expected="a whole number, at least 1",
                     fix=f"leave {field} out for the default",
                 )
+        if self.steps is not None and self.steps < self.iterations:
+            raise SettingError(
+                received=f"iterations={self.iterations} with steps={self.steps}",
+                expected="a training step for each iteration at least",
+                fix="train longer, or remove all channels in one cut",
+            )
 
     @property
     def _aim(self) -> Aim:
@@ -148,9 +155,9 @@ class ChannelPruning(FineTuned):
         Raises:
             SettingError: `only` or `skip` names a layer that is not there.
             TechniqueError: Nothing can be removed, or not as much as is asked for; or the model is
-                clustered or fake-quantized.
+                pruned, clustered or fake-quantized.
         """
-        self._check_order(model)
+        refuse_optimized(model, self.name)
         found = self._dependencies(model)
         free = np.zeros(found.units, bool)
         for group in found.groups:
@@ -169,11 +176,6 @@ class ChannelPruning(FineTuned):
         if not self.changes_nothing:
             self._check_reach(found, selection)
         return selection
-
-    def _check_order(self, model: tf_keras.Model) -> None:
-        """Refuses models whose gains the fine-tuning would undo."""
-        refuse_fake_quantized(model, self.name)
-        refuse_clustered(model, self.name, fix="prune channels first, then cluster")
 
     def _dependencies(self, model: tf_keras.Model) -> Dependencies:
         """What goes together in a model, with what the settings leave alone."""

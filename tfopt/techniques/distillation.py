@@ -6,11 +6,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt.errors import SettingError
+from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
 from tfopt.teaching import TEMPERATURE, WEIGHT, Teaching
 from tfopt.technique import Selection, Stage
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_fake_quantized
+from tfopt.wrapping import refuse_optimized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -111,12 +112,14 @@ class Distillation(FineTuned):
 
         Raises:
             SettingError: `only` or `skip` names a layer that is not there.
-            TechniqueError: The teacher and the student do not go together.
+            TechniqueError: Teacher and student do not go together, or the student is pruned,
+                clustered or fake-quantized.
         """
-        refuse_fake_quantized(model, self.name)
         student = self._student(model)
         self._teaching(model).check(student)
-        return select(student, _reason_to_skip, only=self.only, skip=self.skip)
+        selection = select(student, _reason_to_skip, only=self.only, skip=self.skip)
+        refuse_optimized(student, self.name, trained=selection.touched)
+        return selection
 
     def _taught(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """The student, with its teacher."""

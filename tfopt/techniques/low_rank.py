@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from tfopt.errors import SettingError, TechniqueError, nearest
 from tfopt.factorization.plan import Choice, Planner, reason_to_skip
 from tfopt.factorization.rebuild import factorized
+from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
@@ -18,7 +19,7 @@ from tfopt.sensitivity.measure import SAMPLES, curves_for
 from tfopt.sensitivity.probes import Probe, low_rank
 from tfopt.sensitivity.ranks import reached, searched
 from tfopt.technique import Selection, Skipped, Stage
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped, refuse_clustered, refuse_fake_quantized
+from tfopt.wrapping import refuse_optimized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -124,8 +125,8 @@ class LowRank(FineTuned):
 
         Raises:
             SettingError: `only` or `skip` names a layer that is not there.
-            TechniqueError: The aim cannot be reached, or no layer pays; or the model is clustered
-                or fake-quantized.
+            TechniqueError: The aim cannot be reached, or no layer pays; or the model is pruned,
+                clustered or fake-quantized.
         """
         able, planner = self._planner(model)
         if self.max_drop is None:
@@ -195,8 +196,7 @@ class LowRank(FineTuned):
 
     def _planner(self, model: tf_keras.Model) -> tuple[Selection, Planner]:
         """The layers that can be factorized, and their products."""
-        refuse_fake_quantized(model, self.name)
-        refuse_clustered(model, self.name, fix="factorize first, then cluster")
+        refuse_optimized(model, self.name)
         able = select(model, reason_to_skip, only=self.only, skip=self.skip)
         return able, Planner(model, self.method, able.touched)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from tfopt import training
 from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
 from tfopt.masks import Masks, at_once, growing, m_by_n_share, two_integers, zero_blocks
@@ -17,10 +18,8 @@ from tfopt.sensitivity.probes import Probe, pruned
 from tfopt.sensitivity.zeros import competing, zeros
 from tfopt.technique import Stage
 from tfopt.wrapping import (
-    AnyModel,
     Kernel,
     KernelTechnique,
-    Wrapped,
     after_each_step,
     refuse_clustered,
     refuse_fake_quantized,

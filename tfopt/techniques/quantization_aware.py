@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tfopt import data, facts
 from tfopt.errors import LostGainError, TechniqueError
+from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.keras_gate import load_model, tf_keras
 from tfopt.quantization.finish import finish
 from tfopt.quantization.gains import keeper
@@ -21,7 +22,7 @@ from tfopt.quantization.ranges import calibrate, model_inputs
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
 from tfopt.technique import Selection, Stage
-from tfopt.wrapping import AnyModel, FineTuned, Wrapped, after_each_step
+from tfopt.wrapping import after_each_step
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 import numpy as np
 
 from tfopt.errors import SettingError, nearest
+from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import CLUSTERABLE
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.shared_weights import Initialization, SharedWeights, train_shared
 from tfopt.technique import Selection, Skipped, Stage
-from tfopt.wrapping import AnyModel, Kernel, KernelTechnique, Wrapped, refuse_fake_quantized
+from tfopt.wrapping import Kernel, KernelTechnique, refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
