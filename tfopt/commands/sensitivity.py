@@ -1,4 +1,4 @@
-"""`tfopt sensitivity`: what pruning, cutting or factorizing each layer would cost."""
+"""`tfopt sensitivity`: what pruning, cutting, factorizing or rounding each layer would cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "step",
         "MagnitudePruning()",
-        'or "ChannelPruning(macs=0.5)", "LowRank(macs=0.5)"',
+        'or "ChannelPruning(macs=0.5)", "LowRank(macs=0.5)", "RoundWeights()"',
         flag_values=values,
     )
     flags.DEFINE_list("strengths", [], "shares of a layer: --strengths=0.5,0.9", flag_values=values)

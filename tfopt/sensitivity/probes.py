@@ -19,7 +19,12 @@ from tfopt.graph.cost import call_cost
 from tfopt.graph.dependencies import Dependencies, Group
 from tfopt.graph.slice_cost import Costs
 from tfopt.keras_gate import tf_keras
+from tfopt.rounding.clipping import Ranges
+from tfopt.rounding.linear import Linear
+from tfopt.rounding.model import grid_of
 from tfopt.wrapping import Kernel
+
+_BITS, _FEWEST_BITS = 8, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Change:
 
     Args:
         values: Weights of the model with the values they are to have.
-        weights: How many weights are saved.
+        weights: How many weights are saved, or the bytes of 8-bit ones.
         macs: How many multiply-accumulate operations of a sample.
     """
 
@@ -136,6 +141,25 @@ def low_rank(model: tf_keras.Model, planner: Planner) -> list[Probe]:
         return Change(((kernel, value),), choice.saved.weights, choice.saved.macs)
 
     return [Probe(name, _bound(change, name)) for name in planner.layers]
+
+
+def rounded(layers: Sequence[Linear], ranges: Ranges) -> list[Probe]:
+    """Returns how to round each layer's kernel; the strength is the share of its 8 bits that goes.
+
+    Args:
+        layers: What may be rounded.
+        ranges: How the scales of the integers are chosen.
+    """
+
+    def change(layer: Linear, strength: float) -> Change | None:
+        bits = round(_BITS * (1 - strength))
+        if not _FEWEST_BITS <= bits < _BITS:
+            return None
+        grid = grid_of(layer, bits=bits, ranges=ranges)
+        value = layer.as_kernel(grid.weights(grid.nearest())).numpy()
+        return Change(((layer.kernel, value),), round(value.size * (1 - bits / _BITS)), 0)
+
+    return [Probe(layer.layer.name, _bound(change, layer)) for layer in layers]
 
 
 def _bound(change: Callable[[Any, float], Change | None], what: Any) -> Any:

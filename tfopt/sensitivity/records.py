@@ -17,7 +17,8 @@ class Point:
 
     Args:
         strength: How much of the layer goes: 0 is nothing, 1 all of it.
-        weights: How many weights fewer there are, or how many more of them are zero.
+        weights: How many weights fewer there are, or how many more of them are zero, or how many
+            8-bit ones the bits that go would hold.
         macs: How many multiply-accumulate operations of a sample fewer, those by zero included.
         error: Mean squared difference of the model's outputs from before, as a share of their
             variance: 0 is the same function, 1 as good as a constant.

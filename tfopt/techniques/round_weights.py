@@ -29,9 +29,11 @@ from tfopt.rounding.model import (
 )
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
+from tfopt.sensitivity.probes import Probe, rounded
 from tfopt.technique import Selection, Stage, Technique, check_names
 
 if TYPE_CHECKING:
+    from tfopt.data import Arrays
     from tfopt.task import Task
 
 # A matrix of its inputs' products with each other is inverted for a layer by `gptq`.
@@ -97,6 +99,7 @@ class RoundWeights(Technique):
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
     headline: ClassVar[tuple[str, ...]] = ("method", "bits")
+    probed: ClassVar[tuple[str, ...]] = ("ranges", "only", "skip")
 
     method: Method = "adaround"
     bits: int = 8
@@ -230,6 +233,16 @@ class RoundWeights(Technique):
         learning = Learning(self.steps, self.learning_rate, task.seed)
         settings = Settings(self.method, self.scope, learning, self.batch_size)
         return round_for_outputs(own, grids, inputs, settings)
+
+    def judged_on(self, task: Task) -> None:
+        """The weights alone say how they are rounded to the nearest integers."""
+
+    def probes(
+        self, model: tf_keras.Model, *, task: Task | None = None, inputs: Arrays | None = None
+    ) -> list[Probe]:
+        """Returns how to round each layer of a model alone, to the nearest integers."""
+        layers = [Linear(model.get_layer(name)) for name in self.select(model).touched]
+        return rounded(layers, self.ranges)
 
     def _grid(self, layer: Layer) -> Grid:
         """Where a layer's weights stand."""

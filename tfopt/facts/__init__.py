@@ -1,0 +1,27 @@
+"""What is true of a model, measured from its weights and never carried beside it."""
+
+from tfopt.facts.kernels import kernels, trainable_kernels, unwrapped
+from tfopt.facts.model import (
+    KernelFacts,
+    ModelFacts,
+    clustered_layers,
+    is_fake_quantized,
+    lost_gains,
+    measure,
+    sparse_layers,
+    weights_checksum,
+)
+
+__all__ = [
+    "KernelFacts",
+    "ModelFacts",
+    "clustered_layers",
+    "is_fake_quantized",
+    "kernels",
+    "lost_gains",
+    "measure",
+    "sparse_layers",
+    "trainable_kernels",
+    "unwrapped",
+    "weights_checksum",
+]
