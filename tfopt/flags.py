@@ -203,13 +203,36 @@ def one_argument(arguments: Sequence[str], name: str) -> str:
         >>> one_argument(["model.tflite"], "FILE.tflite")
         'model.tflite'
     """
-    if len(arguments) != 1:
+    _check_count(arguments, 1, f"one argument, {name}")
+    return arguments[0]
+
+
+def two_arguments(arguments: Sequence[str], names: str) -> tuple[str, str]:
+    """Returns both arguments of a command.
+
+    Args:
+        arguments: What stands on the command line beside the flags.
+        names: What they are.
+
+    Raises:
+        SettingError: There are fewer, or more.
+
+    Example:
+        >>> two_arguments(["out/a", "out/b"], "DIRECTORY_A DIRECTORY_B")
+        ('out/a', 'out/b')
+    """
+    _check_count(arguments, 2, f"two arguments, {names}")
+    return arguments[0], arguments[1]
+
+
+def _check_count(arguments: Sequence[str], count: int, expected: str) -> None:
+    """Refuses another number of arguments."""
+    if len(arguments) != count:
         raise SettingError(
             received=" ".join(arguments) or "no argument",
-            expected=f"one argument, {name}",
+            expected=expected,
             fix="put flags as --name=value, and quote values with spaces",
         )
-    return arguments[0]
 
 
 def _refuse(values: flags.FlagValues, names: tuple[str, ...], what: str) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from tfopt.commands import import_tensorflow, refuse_no_dataset
-from tfopt.errors import SettingError
-from tfopt.flags import define_data, task_from_flags
+from tfopt.flags import define_data, task_from_flags, two_arguments
 
 SUMMARY = "Compares a Keras model's layers with its .tflite's."
 ARGUMENTS = "MODEL FILE.tflite"
@@ -24,18 +23,12 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Prints the layers, those that lose most precision first."""
-    if len(arguments) != 2:
-        raise SettingError(
-            received=" ".join(arguments) or "no argument",
-            expected=f"two arguments, {ARGUMENTS}",
-            fix="put flags as --name=value, and quote values with spaces",
-        )
+    model, file = two_arguments(arguments, ARGUMENTS)
     refuse_no_dataset(values)
     import_tensorflow()
 
     from tfopt.measure.layers import compare_layers
 
-    model, file = arguments
     compared = compare_layers(file, model, task=task_from_flags(values), samples=values.samples)
     print(json.dumps(compared.to_dict(), indent=2) if values.json else compared)
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfopt.errors import SettingError
+from tfopt.flags import two_arguments
 
 SUMMARY = "Shows two saved results side by side."
 ARGUMENTS = "DIRECTORY_A DIRECTORY_B"
@@ -19,18 +19,13 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Prints the comparison."""
-    if len(arguments) != 2:
-        raise SettingError(
-            received=" ".join(arguments) or "no argument",
-            expected=f"two arguments, {ARGUMENTS}",
-            fix="give the directories of two results",
-        )
+    directories = two_arguments(arguments, ARGUMENTS)
 
     from tfopt.files import write_file
     from tfopt.reporting.comparing import compare_results
     from tfopt.reporting.saved import read_result
 
-    comparison = compare_results(*map(read_result, arguments))
+    comparison = compare_results(*map(read_result, directories))
     print(comparison)
     if values.html:
         write_file(values.html, comparison.to_html())
