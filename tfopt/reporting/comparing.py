@@ -17,7 +17,7 @@ _LABEL = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class ResultComparison:
     """Two results side by side.
 
     Args:
@@ -49,7 +49,7 @@ class Comparison:
         return "\n".join([*parts, *self.notes])
 
 
-def compare_results(first: SavedResult, second: SavedResult) -> Comparison:
+def compare_results(first: SavedResult, second: SavedResult) -> ResultComparison:
     """Puts two saved results side by side: figures, steps, budgets, settings.
 
     Args:
@@ -66,7 +66,7 @@ def compare_results(first: SavedResult, second: SavedResult) -> Comparison:
     if first.report.budgets or second.report.budgets:
         tables.insert(2, ("Budgets", _budgets(*pair)))
     digests = first.sha256, second.sha256
-    return Comparison((names[0], names[1]), digests, tuple(tables), tuple(_notes(*pair)))
+    return ResultComparison((names[0], names[1]), digests, tuple(tables), tuple(_notes(*pair)))
 
 
 def _figures(a: SavedResult, b: SavedResult) -> Table:
