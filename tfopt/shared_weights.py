@@ -149,6 +149,10 @@ def train_shared(model: tf_keras.Model, shared: list[SharedWeights]) -> None:
         on_all_replicas(share)
         return model.compute_metrics(x, y, outputs, sample_weight)
 
+    kept = [variable for variable in model.trainable_variables if id(variable) not in by_kernel]
+    for weights in shared:
+        kept += [weights.centroids, weights.latent]
+    train_step.variables = kept  # type: ignore[attr-defined]
     model.train_step = train_step
 
 

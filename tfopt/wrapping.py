@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
@@ -218,6 +219,7 @@ def after_each_step(model: tf_keras.Model, update: Callable[[], None]) -> None:
     """
     plain_step = model.train_step
 
+    @functools.wraps(plain_step)
     def train_step(data: Any) -> dict[str, Any]:
         logs = plain_step(data)
         on_all_replicas(update)

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,28 @@ def test_several_inputs_by_name_are_trained_on():
     losses = fine_tune(model, task, epochs=40, learning_rate=3e-2).history["loss"]
     assert losses[-1] < 0.3 * losses[0]
     assert model.optimizer.iterations.numpy() == 40 * steps_per_epoch(task)
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [
+        tfopt.Distillation(),
+        tfopt.MagnitudePruning(teacher="baseline"),
+        tfopt.WeightClustering(),
+        tfopt.QuantizationAware(),
+    ],
+    ids=lambda technique: technique.name,
+)
+def test_a_step_is_traced_once(technique, task):
+    model = technique.wrap_for(small_cnn(), task).model
+    own, traces = model.train_step, []
+
+    @functools.wraps(own)
+    def train_step(data):
+        traces.append(data)
+        return own(data)
+
+    model.train_step = train_step
+    fine_tune(model, task, epochs=1.5, learning_rate=1e-3)
+    assert len(traces) == 1
+    assert model.train_step is train_step
