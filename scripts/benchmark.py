@@ -4,7 +4,7 @@ A suite prints its tables as Markdown. The exit code is 1 if it misses a goal, a
 no time for all of it: run it again, and it goes on where it was.
 
     python scripts/benchmark.py --suite=evaluation
-    python scripts/benchmark.py --suite=ptq --data_dir=...
+    python scripts/benchmark.py --suite=ptq --data_dir=... --docs=docs
     python scripts/benchmark.py --suite=frontier --data_dir=... --docs=docs --part_minutes=1
 """
 
@@ -38,7 +38,9 @@ _PART_MINUTES = flags.DEFINE_float(
     "part_minutes", None, "frontier: begin no cell after so many minutes.", lower_bound=0
 )
 _DOCS = flags.DEFINE_string(
-    "docs", ".cache/benchmarks/docs", "frontier: where the page and its picture are written."
+    "docs",
+    ".cache/benchmarks/docs",
+    "ptq, frontier: where the page is written to.",
 )
 
 

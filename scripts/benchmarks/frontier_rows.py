@@ -73,7 +73,7 @@ NETS = (
         "resnet8",
         "cifar10",
         (30.0, 60.0),
-        5.0,
+        4.0,
         _RESNET_CUTS,
         _RESNET_RATE,
         ("block1_a_conv",),
@@ -135,7 +135,7 @@ def rows(net: Net) -> tuple[Row, ...]:
 
     Example:
         >>> {row.epochs for row in rows(NETS[0])}
-        {0, 5.0}
+        {0, 4.0}
     """
     return (*_references(), *_tfmot(net), *_tfopt(net))
 
