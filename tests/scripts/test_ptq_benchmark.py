@@ -57,9 +57,10 @@ def test_a_peer_that_fails_is_in_the_table_with_its_error(ptq):
 @pytest.mark.slow
 def test_the_suite_runs_and_goes_on_where_it_was(tmp_path):
     command = [sys.executable, SCRIPTS / "benchmark.py", "--suite=ptq", "--smoke"]
-    command.append(f"--cache={tmp_path}")
+    command += [f"--cache={tmp_path}", f"--docs={tmp_path}/docs"]
     first, second = (subprocess.run(command, capture_output=True, text=True) for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert "### digits stressed" in first.stdout and "| int8 | tfopt |" in first.stdout
+    assert (tmp_path / "docs" / "post_training.md").read_text() in second.stdout
     assert "digits stressed: int8 tfopt" in first.stderr
     assert "digits stressed: int8 tfopt" not in second.stderr
