@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "tfopt"
 # Lowest first. A package stands for all its modules, which may import each other.
 LEVELS = [
     {"errors"},
-    {"data", "files", "optional", "progress", "tables", "target", "technique"},
+    {"data", "files", "optional", "progress", "settings", "tables"},
+    {"target", "technique"},
     {"report", "keras2"},
     {"keras3"},
     {"datasets", "keras_gate"},

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal, get_args
 
 from tfopt.errors import SettingError, nearest
+from tfopt.settings import check_choices, check_counts
 
 Numerics = Literal["float32", "float16", "dynamic_range", "int8", "int16x8", "int4_weights"]
 IOType = Literal["float32", "int8", "uint8", "int16"]
@@ -113,14 +114,9 @@ class Target:
                 expected=nearest(str(self.numerics), get_args(Numerics)),
                 fix="use Target.int8() or one of its siblings",
             )
-        choices = {"representative_choice": Choice, "calibration": Calibration}
-        for field, choice in (choices | {"exporter": Exporter}).items():
-            if getattr(self, field) not in get_args(choice):
-                raise SettingError(
-                    received=f"{field}={getattr(self, field)!r}",
-                    expected=nearest(str(getattr(self, field)), get_args(choice)),
-                    fix=f"leave {field} out for the default",
-                )
+        check_choices(
+            self, representative_choice=Choice, calibration=Calibration, exporter=Exporter
+        )
         for field in _KEEPING:
             self._check_layers(field)
         self._check_sparse()
@@ -131,12 +127,7 @@ class Target:
                     expected=f"one of {', '.join(_IO_TYPES[self.numerics])}",
                     fix=f"leave {field} out for the default",
                 )
-        if not isinstance(self.representative_samples, int) or self.representative_samples < 1:
-            raise SettingError(
-                received=f"representative_samples={self.representative_samples!r}",
-                expected="a whole number, at least 1",
-                fix="100 to 500 samples are usual",
-            )
+        check_counts(self, representative_samples=1)
         for field in BUDGETS:
             value = getattr(self, field)
             if value is not None and not (isinstance(value, int | float) and value >= 0):

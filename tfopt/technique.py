@@ -121,32 +121,6 @@ class Technique(abc.ABC):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-def check_names(technique: Technique, *fields: str) -> None:
-    """Refuses settings that are no tuples of names; lists, which JSON has, become tuples.
-
-    Args:
-        technique: The technique, in its `__post_init__`.
-        fields: The settings. One whose default is None may be None.
-
-    Raises:
-        SettingError: A setting is something else, or holds something else than strings.
-    """
-    defaults = {field.name: field.default for field in dataclasses.fields(technique)}
-    for field in fields:
-        value = getattr(technique, field)
-        if isinstance(value, list):
-            object.__setattr__(technique, field, value := tuple(value))
-        if value is None and defaults[field] is None:
-            continue
-        if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
-            named = f"({value!r},)" if isinstance(value, str) else "('conv',)"
-            raise SettingError(
-                received=f"{field}={value!r}",
-                expected="a tuple of layer names or class names",
-                fix=f"write {field}={named}",
-            )
-
-
 def check_order(techniques: Sequence[Technique]) -> None:
     """Refuses, before anything is trained, an order in which a step undoes an earlier one.
 

@@ -14,8 +14,9 @@ from tfopt import training
 from tfopt.errors import SettingError
 from tfopt.fine_tuning.budget import Budgeted
 from tfopt.keras_gate import clone, tf_keras
+from tfopt.settings import check_names
 from tfopt.teaching import Teaching
-from tfopt.technique import Selection, check_names
+from tfopt.technique import Selection
 from tfopt.training.fitting import steps_within
 from tfopt.training.strategies import check_workers, scope
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from tfopt.channels.aim import AIMS, SHARES, Aim, Numbers, aim_of
 from tfopt.channels.plan import Allocation, Plan, Shares
-from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
@@ -21,6 +21,7 @@ from tfopt.selection import select
 from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, cut
+from tfopt.settings import check_choices, check_counts, check_flags
 from tfopt.teaching import Teaching
 from tfopt.technique import Selection, Stage
 from tfopt.training.strategies import scope
@@ -109,30 +110,9 @@ class ChannelPruning(FineTuned):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._aim  # noqa: B018 - refuses what is no aim
-        if not isinstance(self.refit, bool):
-            raise SettingError(
-                received=f"refit={self.refit!r}", expected="True or False", fix="leave refit out"
-            )
-        self._check_names()
-
-    def _check_names(self) -> None:
-        """Refuses unknown names, and counts that are none."""
-        for field, choices in {"importance": Importance, "allocation": Allocation}.items():
-            names = get_args(choices)
-            if getattr(self, field) not in names:
-                raise SettingError(
-                    received=f"{field}={getattr(self, field)!r}",
-                    expected=nearest(str(getattr(self, field)), names),
-                    fix=f"leave {field} out for the default",
-                )
-        for field in ("multiple_of", "iterations"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingError(
-                    received=f"{field}={value!r}",
-                    expected="a whole number, at least 1",
-                    fix=f"leave {field} out for the default",
-                )
+        check_flags(self, "refit")
+        check_choices(self, importance=Importance, allocation=Allocation)
+        check_counts(self, multiple_of=1, iterations=1)
         if self.steps is not None and self.steps < self.iterations:
             raise SettingError(
                 received=f"iterations={self.iterations} with steps={self.steps}",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.errors import TechniqueError
 from tfopt.graph.calls import Layer, Node, built_copy, nodes, rebuild
 from tfopt.graph.kernels import channels_last, through
 from tfopt.graph.statistics import input_means
@@ -17,7 +17,8 @@ from tfopt.keras_gate import clone, tf_keras
 from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
-from tfopt.technique import Selection, Stage, Technique, check_names
+from tfopt.settings import check_bits, check_choices, check_counts, check_names
+from tfopt.technique import Selection, Stage, Technique
 from tfopt.wrapping import refuse_fake_quantized
 
 if TYPE_CHECKING:
@@ -74,24 +75,9 @@ class CorrectBias(Technique):
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise SettingError(
-                received=f"method={self.method!r}",
-                expected=nearest(str(self.method), get_args(Method)),
-                fix="leave method out for the default",
-            )
-        if self.bits not in (4, 8) or isinstance(self.bits, bool):
-            raise SettingError(
-                received=f"bits={self.bits!r}",
-                expected="8 or 4, the bits of a weight in the file",
-                fix="4 goes with Target.int4_weights(), 8 with every other target",
-            )
-        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 2:
-            raise SettingError(
-                received=f"samples={self.samples!r}",
-                expected="a whole number, at least 2",
-                fix="100 to 500 samples are usual",
-            )
+        check_choices(self, method=Method)
+        check_bits(self)
+        check_counts(self, samples=2)
         check_names(self, "only", "skip")
 
     def select(self, model: tf_keras.Model) -> Selection:

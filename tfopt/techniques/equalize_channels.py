@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from tfopt import facts
-from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.graph.absorption import absorb_biases
 from tfopt.graph.batch_norm import fold_batch_norm, foldings
 from tfopt.graph.calls import Node
@@ -20,7 +20,8 @@ from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
-from tfopt.technique import Selection, Stage, Technique, check_names
+from tfopt.settings import check_choices, check_flags, check_names
+from tfopt.technique import Selection, Stage, Technique
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -93,12 +94,7 @@ class EqualizeChannels(Technique):
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.ranges not in get_args(Ranges):
-            raise SettingError(
-                received=f"ranges={self.ranges!r}",
-                expected=nearest(str(self.ranges), get_args(Ranges)),
-                fix="leave ranges out for the default",
-            )
+        check_choices(self, ranges=Ranges)
         value = self.relu6_tolerance
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
             raise SettingError(
@@ -106,12 +102,7 @@ class EqualizeChannels(Technique):
                 expected="a share of the largest output, 0 <= relu6_tolerance < 1",
                 fix="0 keeps every ReLU6; 0.05 accepts a change of 5 %",
             )
-        if not isinstance(self.absorb_biases, bool):
-            raise SettingError(
-                received=f"absorb_biases={self.absorb_biases!r}",
-                expected="True or False",
-                fix="leave it out for outputs that stay the same",
-            )
+        check_flags(self, "absorb_biases")
         check_names(self, "only", "skip")
 
     def select(self, model: tf_keras.Model) -> Selection:

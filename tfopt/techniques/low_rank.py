@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.factorization.plan import Choice, Planner, reason_to_skip
 from tfopt.factorization.rebuild import factorized
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
@@ -18,6 +18,7 @@ from tfopt.sensitivity.bench import bench_of
 from tfopt.sensitivity.measure import SAMPLES, curves_for
 from tfopt.sensitivity.probes import Probe, low_rank
 from tfopt.sensitivity.ranks import reached, searched
+from tfopt.settings import check_choices
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.wrapping import refuse_optimized
 
@@ -99,13 +100,7 @@ class LowRank(FineTuned):
                 raise SettingError(
                     received=f"{name}={value!r}", expected="a share from 0 to 1", fix="0.5 is half"
                 )
-        for field, names in (("method", get_args(Method)), ("allocation", get_args(Allocation))):
-            if getattr(self, field) not in names:
-                raise SettingError(
-                    received=f"{field}={getattr(self, field)!r}",
-                    expected=nearest(str(getattr(self, field)), names),
-                    fix=f"leave it out for {names[0]}",
-                )
+        check_choices(self, method=Method, allocation=Allocation)
         if self.energy is not None and self.allocation == "sensitivity":
             raise SettingError(
                 received=f"energy={self.energy} with allocation='sensitivity'",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tfopt import training
-from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
@@ -16,6 +16,7 @@ from tfopt.masks import Masks, at_once, growing, m_by_n_share, two_integers, zer
 from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, pruned
 from tfopt.sensitivity.zeros import competing, zeros
+from tfopt.settings import check_choices
 from tfopt.technique import Stage
 from tfopt.wrapping import (
     Kernel,
@@ -109,7 +110,7 @@ class MagnitudePruning(KernelTechnique):
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         self._check_sparsity()
-        self._check_names()
+        check_choices(self, schedule=Schedule, allocation=Allocation, block_pooling=Pooling)
         self._check_block()
         if self.m_by_n is not None:
             self._check_m_by_n(self.m_by_n)
@@ -137,17 +138,6 @@ class MagnitudePruning(KernelTechnique):
                 expected="a start that is at most the end",
                 fix="leave initial_sparsity out to start at 0",
             )
-
-    def _check_names(self) -> None:
-        """Refuses unknown schedules, poolings and allocations."""
-        known = {"schedule": Schedule, "allocation": Allocation, "block_pooling": Pooling}
-        for field, names in ((field, get_args(choices)) for field, choices in known.items()):
-            if getattr(self, field) not in names:
-                raise SettingError(
-                    received=f"{field}={getattr(self, field)!r}",
-                    expected=nearest(str(getattr(self, field)), names),
-                    fix=f"leave {field} out for the default",
-                )
 
     def _check_block(self) -> None:
         """Refuses what is no height and width."""

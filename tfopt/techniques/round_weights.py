@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from tfopt import facts
-from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.graph.batch_norm import fold_batch_norm
 from tfopt.graph.calls import Layer, nodes
 from tfopt.graph.kernels import channels_last
@@ -30,7 +30,8 @@ from tfopt.rounding.model import (
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
 from tfopt.sensitivity.probes import Probe, rounded
-from tfopt.technique import Selection, Stage, Technique, check_names
+from tfopt.settings import check_bits, check_choices, check_counts, check_names
+from tfopt.technique import Selection, Stage, Technique
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -114,27 +115,15 @@ class RoundWeights(Technique):
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field, choice in (("method", Method), ("ranges", Ranges), ("scope", Scope)):
-            if getattr(self, field) not in get_args(choice):
-                raise SettingError(
-                    received=f"{field}={getattr(self, field)!r}",
-                    expected=nearest(str(getattr(self, field)), get_args(choice)),
-                    fix=f"leave {field} out for the default",
-                )
-        if self.bits not in (4, 8) or isinstance(self.bits, bool):
-            raise SettingError(
-                received=f"bits={self.bits!r}",
-                expected="8 or 4, the bits of a weight in the file",
-                fix="4 goes with Target.int4_weights(), 8 with every other target",
-            )
+        check_choices(self, method=Method, ranges=Ranges, scope=Scope)
+        check_bits(self)
         if self.scope == "block" and self.method != "adaround":
             raise SettingError(
                 received=f"scope='block' with method={self.method!r}",
                 expected="a method that learns, for a block",
                 fix="use method='adaround', or leave scope out",
             )
-        for field, least in (("samples", 2), ("steps", 1), ("batch_size", 1)):
-            self._check_count(field, least)
+        check_counts(self, samples=2, steps=1, batch_size=1)
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < np.inf:
             raise SettingError(
@@ -143,16 +132,6 @@ class RoundWeights(Technique):
                 fix="0.01 to 0.1 are usual",
             )
         check_names(self, "keep_int8", "only", "skip")
-
-    def _check_count(self, field: str, least: int) -> None:
-        """Refuses what is no whole number, or too small a one."""
-        value = getattr(self, field)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise SettingError(
-                received=f"{field}={value!r}",
-                expected=f"a whole number, at least {least}",
-                fix=f"leave {field} out for the default",
-            )
 
     def select(self, model: tf_keras.Model) -> Selection:
         """Says which layers would be rounded, and why the others would not.

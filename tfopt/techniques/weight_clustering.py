@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tfopt.errors import SettingError, nearest
 from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import CLUSTERABLE
 from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.settings import check_choices, check_counts
 from tfopt.shared_weights import Initialization, SharedWeights, train_shared
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.wrapping import Kernel, KernelTechnique, refuse_fake_quantized
@@ -76,23 +76,8 @@ class WeightClustering(KernelTechnique):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.clusters, int) or isinstance(self.clusters, bool):
-            self._refuse_clusters("a whole number of clusters")
-        if self.clusters < 2:
-            self._refuse_clusters("at least 2 clusters")
-        if self.initialization not in get_args(Initialization):
-            raise SettingError(
-                received=f"initialization={self.initialization!r}",
-                expected=nearest(str(self.initialization), get_args(Initialization)),
-                fix="leave initialization out for the default",
-            )
-
-    def _refuse_clusters(self, expected: str) -> None:
-        raise SettingError(
-            received=f"clusters={self.clusters!r}",
-            expected=expected,
-            fix="8 to 32 are usual",
-        )
+        check_counts(self, clusters=2)
+        check_choices(self, initialization=Initialization)
 
     def check_order(self, model: tf_keras.Model) -> None:
         """Refuses a fake-quantized model, whose ranges would no longer fit."""

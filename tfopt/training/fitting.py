@@ -27,6 +27,7 @@ from tfopt.training.callbacks import (
 )
 from tfopt.training.pipeline import batches
 from tfopt.training.record import tell
+from tfopt.training.tracing import traced_once
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -225,7 +226,7 @@ def _fit_all(
     """Trains whole epochs and what is left over; returns the losses and the steps made."""
     dataset = batches(task, shared=task.strategy is not None)
     counter = Counter()
-    traced = _traced_once(model) if task.strategy is None else contextlib.nullcontext()
+    traced = traced_once(model) if task.strategy is None else contextlib.nullcontext()
     per_epoch = steps_per_epoch(task)
     whole, rest = divmod(steps, per_epoch)
     losses: list[float] = []
@@ -266,28 +267,6 @@ def _fit(
             fix="check the labels' shape and range, and that the loss is the one the model was "
             "trained with",
         ) from error
-
-
-@contextlib.contextmanager
-def _traced_once(model: tf_keras.Model) -> Iterator[None]:
-    """Lets `fit` build the graph of a step once: for a MobileNetV2, a quarter of a minute.
-
-    It would do so four times: AutoGraph goes twice through a loop in which variables begin, and
-    TensorFlow twice through a function that makes variables, as the optimizer does in its first
-    step. Not for several replicas, whose step may be no function of its own.
-
-    A step of its own that updates something else than the model's variables says so in `variables`.
-    """
-    own = vars(model).get("train_step")
-    model.optimizer.build(getattr(own, "variables", model.trainable_variables))
-    step = tf.function(model.train_step)
-    model.train_step = lambda data: step(data)  # no TensorFlow object: Keras would keep track of it
-    try:
-        yield
-    finally:
-        del model.train_step
-        if own is not None:
-            model.train_step = own
 
 
 @contextlib.contextmanager

@@ -1,0 +1,110 @@
+"""Checks of settings, the fields of a frozen dataclass: what is wrong, and what would be right."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args
+
+from tfopt.errors import SettingError, nearest
+
+
+def check_choices(settings: Any, **choices: Any) -> None:
+    """Refuses settings that are none of their choices.
+
+    Args:
+        settings: A technique or target, in its `__post_init__`.
+        choices: For each field the `Literal` that lists them.
+
+    Raises:
+        SettingError: A field is something else; the choice with the most similar name is proposed.
+    """
+    for field, choice in choices.items():
+        value = getattr(settings, field)
+        if value not in get_args(choice):
+            raise SettingError(
+                received=f"{field}={value!r}",
+                expected=nearest(str(value), get_args(choice)),
+                fix=f"leave {field} out for the default",
+            )
+
+
+def check_counts(settings: Any, **least: int) -> None:
+    """Refuses settings that are no whole numbers, or too small ones.
+
+    Args:
+        settings: A technique or target, in its `__post_init__`.
+        least: For each field the smallest number.
+
+    Raises:
+        SettingError: A field is something else.
+    """
+    for field, smallest in least.items():
+        value = getattr(settings, field)
+        if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+            raise SettingError(
+                received=f"{field}={value!r}",
+                expected=f"a whole number, at least {smallest}",
+                fix=f"leave {field} out for the default",
+            )
+
+
+def check_flags(settings: Any, *fields: str) -> None:
+    """Refuses settings that are neither True nor False.
+
+    Args:
+        settings: A technique or target, in its `__post_init__`.
+        fields: Those to check.
+
+    Raises:
+        SettingError: A field is something else.
+    """
+    for field in fields:
+        if not isinstance(getattr(settings, field), bool):
+            raise SettingError(
+                received=f"{field}={getattr(settings, field)!r}",
+                expected="True or False",
+                fix=f"leave {field} out for the default",
+            )
+
+
+def check_bits(settings: Any) -> None:
+    """Refuses a setting `bits` that a weight in a file cannot have.
+
+    Args:
+        settings: A technique, in its `__post_init__`.
+
+    Raises:
+        SettingError: It is neither 8 nor 4.
+    """
+    if settings.bits not in (4, 8) or isinstance(settings.bits, bool):
+        raise SettingError(
+            received=f"bits={settings.bits!r}",
+            expected="8 or 4, the bits of a weight in the file",
+            fix="4 goes with Target.int4_weights(), 8 with every other target",
+        )
+
+
+def check_names(settings: Any, *fields: str) -> None:
+    """Refuses settings that are no tuples of names; lists, which JSON has, become tuples.
+
+    Args:
+        settings: A technique, in its `__post_init__`.
+        fields: Those to check. One whose default is None may be None.
+
+    Raises:
+        SettingError: A setting is something else, or holds something else than strings.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    for field in fields:
+        value = getattr(settings, field)
+        if isinstance(value, list):
+            object.__setattr__(settings, field, value := tuple(value))
+        if value is None and defaults[field] is None:
+            continue
+        if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
+            named = f"({value!r},)" if isinstance(value, str) else "('conv',)"
+            raise SettingError(
+                received=f"{field}={value!r}",
+                expected="a tuple of layer names or class names",
+                fix=f"write {field}={named}",
+            )
