@@ -72,7 +72,7 @@ NETS = (
         "resnet8",
         "resnet8",
         "cifar10",
-        (30.0, 60.0),
+        (30.0, 60.0, 60.0),
         4.0,
         _RESNET_CUTS,
         _RESNET_RATE,
