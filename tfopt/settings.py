@@ -1,4 +1,4 @@
-"""Checks of settings, the fields of a frozen dataclass: what is wrong, and what would be right."""
+"""Checks of settings, which are fields of a frozen dataclass or arguments of a function."""
 
 from __future__ import annotations
 
@@ -6,6 +6,25 @@ import dataclasses
 from typing import Any, get_args
 
 from tfopt.errors import SettingError, nearest
+
+
+def check_at_least(least: float, **values: float) -> None:
+    """Refuses numbers that are too small.
+
+    Args:
+        least: The smallest that goes.
+        values: Arguments, by name.
+
+    Raises:
+        SettingError: One is smaller.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise SettingError(
+                received=f"{name}={value}",
+                expected=f"at least {least:g}",
+                fix=f"leave {name} out for the default",
+            )
 
 
 def check_choices(settings: Any, **choices: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from tfopt.errors import SettingError
 from tfopt.measure.intervals import bootstrap
 from tfopt.report import Ratio
+from tfopt.settings import check_at_least
 from tfopt.tflite.interpreter import TFLiteModel
 from tfopt.tflite.tensor_spec import TensorSpec
 
@@ -183,13 +184,8 @@ def benchmark_interleaved(
         >>> [latency.runs for latency in benchmark_interleaved(files, runs=30)]
         [30, 30]
     """
-    for name, value, least in (("runs", runs, 1), ("warmup", warmup, 0), ("seconds", seconds, 0)):
-        if value < least:
-            raise SettingError(
-                received=f"{name}={value}",
-                expected=f"at least {least}",
-                fix=f"leave {name} out for the default",
-            )
+    check_at_least(1, runs=runs)
+    check_at_least(0, warmup=warmup, seconds=seconds)
     watches = [StopWatch(TFLiteModel(file, threads=threads)) for file in files]
     for watch in watches:
         generator = np.random.default_rng(seed)

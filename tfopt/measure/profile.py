@@ -6,9 +6,10 @@ import os
 
 import numpy as np
 
-from tfopt.errors import InterpreterError, SettingError
+from tfopt.errors import InterpreterError
 from tfopt.measure.cost import StopWatch, random_sample, take_turns
 from tfopt.report import OpTime, Profile
+from tfopt.settings import check_at_least
 from tfopt.tflite.content import read_tflite
 from tfopt.tflite.cutting import Cutter, without_ops
 from tfopt.tflite.inspect import inspect
@@ -61,13 +62,8 @@ def profile(
         >>> found.ops[0].op, round(sum(op.share for op in found.ops), 6)
         ('CONV_2D', 1.0)
     """
-    for name, value, least in (("runs", runs, 1), ("seconds", seconds, 0)):
-        if value < least:
-            raise SettingError(
-                received=f"{name}={value}",
-                expected=f"at least {least}",
-                fix=f"leave {name} out for the default",
-            )
+    check_at_least(1, runs=runs)
+    check_at_least(0, seconds=seconds)
     content = read_tflite(tflite)
     ops = [op for op in inspect(content).ops if not op.subgraph]
     whole = TFLiteModel(content, threads=threads, kernels=kernels)
