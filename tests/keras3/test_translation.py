@@ -7,6 +7,7 @@ from keras import layers
 from models import ALL, STORED, cnn, custom_layers, nested_and_shared
 
 from tfopt import keras_gate
+from tfopt.keras2.flatten import LossWarning
 from tfopt.keras_gate import tf_keras
 
 
@@ -106,6 +107,22 @@ def test_custom_layers_are_taken_apart_or_called_whole():
     assert by_start["tf_of_tf.nn.relu"] == "TFOpLambda"
     (product,) = [layer for layer in flat.layers if layer.name.startswith("scaled_multiply")]
     assert len(product.weights) == 1
+
+
+def test_regularizers_go_along_and_those_that_tf_keras_lacks_are_told():
+    class Mine(keras.regularizers.Regularizer):
+        def __call__(self, weights):
+            return 0.0
+
+        def get_config(self):
+            return {}
+
+    known = layers.Dense(2, activity_regularizer=keras.regularizers.L1(0.5), name="known")
+    own = layers.Dense(2, kernel_regularizer=Mine(), kernel_initializer="zeros", name="own")
+    with pytest.warns(LossWarning, match="kernel_regularizer Mine of layer 'own' is left out"):
+        flat = keras_gate.load_model(keras.Sequential([layers.Input((3,)), known, own]))
+    assert flat.get_layer("known").activity_regularizer.l1 == 0.5
+    assert flat.get_layer("own").kernel_regularizer is None
 
 
 def test_names_that_tensorflow_refuses_are_made_legal():

@@ -18,7 +18,7 @@ from tfopt.keras2.stack import every_scope
 
 
 class LossWarning(UserWarning):
-    """A loss that a model carries is left out."""
+    """A loss or constraint that a model carries is left out."""
 
 
 Copies = dict[int, tuple[Any, Any]]

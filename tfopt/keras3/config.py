@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from typing import Any
 
 import tf_keras
 
+from tfopt.keras2.flatten import LossWarning
 from tfopt.keras3.activations import counterpart
 
 # Settings that change how a layer is computed, never what it computes in inference.
@@ -49,6 +51,8 @@ def arguments(layer: Any, cls: type, name: str, /, **replaced: Any) -> dict[str,
             carried |= {key: "channels_last"} if key in known else {}
         elif key in known:
             carried[key] = _translated(key, value)
+            if carried[key] is None and value is not None and not key.endswith("initializer"):
+                _tell_left_out(layer, key, value)
         elif value != defaults.get(key, value):
             raise NoCounterpartError(f"tf_keras' {cls.__name__} has no {key} (set to {value!r})")
     return {**carried, **replaced, "name": name, "dtype": _dtype(layer)}
@@ -96,10 +100,19 @@ def activation(config: Any) -> Any:
     return found
 
 
+def _tell_left_out(layer: Any, key: str, value: dict[str, Any]) -> None:
+    warnings.warn(
+        f"{key} {value['class_name']} of layer {layer.name!r} is left out, since tf_keras has none "
+        "of that name: fine-tuning goes without it.",
+        LossWarning,
+        stacklevel=2,
+    )
+
+
 def _rebuilt(config: dict[str, Any], home: Any) -> Any:
     """The tf_keras initializer, regularizer or constraint of the same name.
 
-    One of the user's own is left out: none of them has a part in what the model computes.
+    None for one of the user's own: none of them has a part in what the model computes.
     """
     cls = getattr(home, config["class_name"], None)
     if not inspect.isclass(cls):
