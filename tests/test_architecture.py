@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tfopt"
 # Lowest first. A package stands for all its modules, which may import each other.
 LEVELS = [
     {"errors"},
-    {"data", "files", "optional", "progress", "settings", "tables"},
+    {"cache", "data", "files", "optional", "progress", "settings", "tables"},
     {"target", "technique"},
     {"report", "keras2"},
     {"keras3"},
@@ -26,8 +26,9 @@ LEVELS = [
     {"sensitivity"},
     {"techniques"},
     {"recipe"},
-    {"post_training", "reporting"},
-    {"conversion", "optimization"},
+    {"checkpoints", "post_training", "reporting"},
+    {"chain"},
+    {"ablation", "conversion", "optimization"},
     {"reproduction", "shipping", "testing"},
     {"flags"},
     {"commands"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tfopt.recipe import TECHNIQUES
 
 if TYPE_CHECKING:
+    from tfopt.ablation import ablate as ablate
     from tfopt.conversion import convert as convert
     from tfopt.keras_gate import load_model as load_model
     from tfopt.keras_gate import save_model as save_model
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tfopt.measure.profile import profile as profile
     from tfopt.measure.quality import evaluate as evaluate
     from tfopt.optimization import Result as Result
-    from tfopt.optimization import ablate as ablate
     from tfopt.optimization import optimize as optimize
     from tfopt.preprocessing import with_preprocessing as with_preprocessing
     from tfopt.quantization.synthetic import synthetic_inputs as synthetic_inputs
@@ -53,7 +53,7 @@ _HOMES = {
     "Target": "tfopt.target",
     "Task": "tfopt.task",
     "Technique": "tfopt.technique",
-    "ablate": "tfopt.optimization",
+    "ablate": "tfopt.ablation",
     "benchmark": "tfopt.measure.cost",
     "compare_calibrations": "tfopt.measure.calibration",
     "compare_layers": "tfopt.measure.layers",

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfopt import facts, training
-from tfopt.errors import LostGainError, SettingError
+from tfopt import facts
+from tfopt.chain import Chain
 from tfopt.files import write_directory
-from tfopt.fine_tuning import FineTuned
-from tfopt.keras_gate import load_model, save_model
-from tfopt.measure.groups import check_groups
+from tfopt.keras_gate import save_model
 from tfopt.measure.paired import drop
-from tfopt.measurement import Done, Measured, Measurements, environment
+from tfopt.measurement import Done, environment
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.post_training.precision import can_mix
 from tfopt.recipe import FILE_NAME as RECIPE_FILE
@@ -26,10 +24,8 @@ from tfopt.report import LayerSensitivity, Report, Trial
 from tfopt.reporting.card import model_card
 from tfopt.reporting.html import page
 from tfopt.reporting.saved import CARD_FILE, MODEL_FILE, PAGE_FILE, REPORT_FILE
-from tfopt.target import Target, check_target
-from tfopt.task.base import check_task
-from tfopt.technique import Stage, Technique, check_order
-from tfopt.tflite.sparse import encode
+from tfopt.target import Target
+from tfopt.technique import Stage, Technique
 from tfopt.usage import Usage
 
 if TYPE_CHECKING:
@@ -95,6 +91,7 @@ def optimize(
     *,
     task: Task,
     target: Target,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Applies techniques in order, converts, and measures after every step in the interpreter.
 
@@ -109,9 +106,14 @@ def optimize(
         techniques: The steps, in order; none means conversion only.
         task: Data, loss, metric and seed. The global random seeds are set from it.
         target: The numbers the device computes with, and the budgets.
+        cache: A directory that keeps the model after each step: what was stopped goes on there.
+            None: the one the environment variable `TFOPT_CACHE` names, or nothing is kept.
 
     Returns:
         The file, the model, the report and the recipe.
+
+    Warns:
+        RestoredWarning: A step was found in the cache, with the same model, data and settings.
 
     Raises:
         ModelError: The model cannot be loaded or translated.
@@ -132,42 +134,38 @@ def optimize(
         >>> tfopt.inspect(result.tflite).integer_only
         True
     """
-    dense = _dense(target)
-    baseline, steps = _begin(model, techniques, task, dense)
-    task = dataclasses.replace(task, teacher=baseline)
-    current = baseline
-    applied = []
+    chain = Chain(model, techniques, task=task, target=target, cache=cache)
+    current, applied = chain.baseline, []
     for technique in techniques:
-        applied.append(_apply(technique, current, task))
-        current = applied[-1].model
-        steps.add(technique.name, current, dense, applied[-1].done)
+        made = chain.apply(technique, current)
+        current = made.model
+        applied.append(made.technique)
+        chain.measure(technique.name, made)
     trials: tuple[Trial, ...] = ()
     sensitivity: tuple[LayerSensitivity, ...] = ()
-    refined = _refined(current, techniques, task, dense, steps.measured)
+    refined = _refined(current, techniques, task, chain)
     if refined is not None:
         current, trials, sensitivity = refined.best.model, refined.trials, refined.sensitivity
         if refined.is_changed:
             way = f"{refined.name}: the best of {refined.files} files"
-            steps.add_measured("post-training", refined.best, Done(settings=way))
-    _encode(steps, target)
-    report = steps.report(target, trials=trials, sensitivity=sensitivity)
+            chain.rows.add_measured("post-training", refined.best, Done(settings=way))
+    chain.encode()
+    report = chain.rows.report(target, trials=trials, sensitivity=sensitivity)
+    tflite = chain.rows.files[-1]
     recipe = Recipe(
-        techniques=tuple(step.technique for step in applied),
+        techniques=tuple(applied),
         target=target,
         seed=task.seed,
-        made_from=_made_from(baseline, task, steps.files[-1]),
+        made_from=_made_from(chain.baseline, task, tflite),
     )
-    return Result(steps.files[-1], current, report, recipe, baseline)
+    return Result(tflite, current, report, recipe, chain.baseline)
 
 
 def _refined(
-    model: tf_keras.Model,
-    techniques: Sequence[Technique],
-    task: Task,
-    target: Target,
-    known: Sequence[Measured],
+    model: tf_keras.Model, techniques: Sequence[Technique], task: Task, chain: Chain
 ) -> Refined | None:
     """What can be done without training; None if there is nothing to try."""
+    target, known = chain.target, chain.rows.measured
     rounded = any(technique.stage >= Stage.QUANTIZATION for technique in techniques)
     change_weights = can_refine(model, target) and not rounded
     baseline, limit = known[0].quality, target.max_accuracy_drop
@@ -183,139 +181,6 @@ def _refined(
         baseline=baseline,
         change_weights=change_weights,
     )
-
-
-def _dense(target: Target) -> Target:
-    """The target without sparse encoding, which has a row of its own: what it buys is seen."""
-    # a recipe's target or anything else may have come in: `_begin` says so
-    if not isinstance(target, Target) or not target.sparse_encoding:
-        return target
-    return dataclasses.replace(target, sparse_encoding=False)
-
-
-def _encode(steps: Measurements, target: Target) -> None:
-    """Adds the row of the sparse encoding, if the target asks for it, and what it bought."""
-    if not target.sparse_encoding:
-        return
-    encoded, selection = encode(steps.files[-1])
-    told = () if selection.touched else ("No kernel gets smaller: the file stays as it is.",)
-    steps.add_file("sparse encoding", encoded, target, Done(selection), told=told)
-
-
-def ablate(
-    model: str | os.PathLike[str] | Any,
-    techniques: Sequence[Technique],
-    *,
-    task: Task,
-    target: Target,
-) -> Report:
-    """Measures each technique alone, then stacked in order: what each one brings.
-
-    All start from one baseline with the same data and seed, and every row is the file for the
-    target, converted as it is.
-
-    Args:
-        model: A path, a Keras 3 model or a tf_keras model. It is left as it was.
-        techniques: The techniques, in an order that works stacked.
-        task: Data, loss, metric and seed.
-        target: The numbers the device computes with, and the budgets of the last row.
-
-    Returns:
-        The report: the float32 baseline, the conversion alone, a row for each technique alone, and
-        one for each stack of two and more.
-
-    Raises:
-        TfoptError: As `optimize` does.
-
-    Example:
-        >>> import tfopt
-        >>> from tfopt.testing import dense_net
-        >>> steps = [tfopt.MagnitudePruning(epochs=0.2), tfopt.WeightClustering(epochs=0.2)]
-        >>> target = tfopt.Target.int8()
-        >>> report = ablate(dense_net(), steps, task=tfopt.Task.digits(), target=target)
-        >>> [step.name for step in report.steps[2:]]
-        ['MagnitudePruning alone', 'WeightClustering alone', 'MagnitudePruning + WeightClustering']
-    """
-    dense = _dense(target)
-    baseline, steps = _begin(model, techniques, task, dense)
-    task = dataclasses.replace(task, teacher=baseline)
-    alone = []
-    for technique in techniques:
-        alone.append(one := _apply(technique, baseline, task))
-        steps.add(f"{technique.name} alone", one.model, dense, one.done)
-    current = alone[0].model if alone else baseline
-    for count, one in enumerate(alone[1:], start=2):
-        stacked = _apply(one.technique, current, task)  # as many steps as alone
-        current = stacked.model
-        name = " + ".join(step.name for step in techniques[:count])
-        steps.add(name, current, dense, stacked.done)
-    _encode(steps, target)
-    return steps.report(target)
-
-
-def _begin(
-    model: str | os.PathLike[str] | Any, techniques: Sequence[Technique], task: Task, target: Target
-) -> tuple[tf_keras.Model, Measurements]:
-    """Refuses in seconds what would fail after minutes, and measures the baseline."""
-    _check_techniques(techniques)
-    check_task(task)
-    check_target(target)
-    baseline = load_model(model)
-    task.check_training(baseline)
-    for technique in techniques:
-        technique.select(baseline)
-    steps = Measurements(task)
-    steps.add("baseline", baseline, Target.float32())
-    if target.max_group_drop is not None:
-        check_groups(task, steps.measured[0].quality)
-    if target.numerics != "float32" or not techniques:
-        steps.add("conversion only", baseline, target)
-    return baseline, steps
-
-
-def _check_techniques(techniques: Sequence[Technique]) -> None:
-    """Refuses what is no sequence of techniques, or an order that cannot work."""
-    if isinstance(techniques, Technique) or not isinstance(techniques, Sequence):
-        raise SettingError(
-            received=f"techniques={techniques!r}",
-            expected="a list of techniques",
-            fix="put it into a list: [tfopt.QuantizationAware()]",
-        )
-    for technique in techniques:
-        if not isinstance(technique, Technique):
-            raise SettingError(
-                received=f"{technique!r} among the techniques",
-                expected="instances of techniques",
-                fix="call the class: tfopt.QuantizationAware()",
-            )
-    check_order(techniques)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Applied:
-    """A technique as it was applied, what came out, and what there is to tell of it."""
-
-    technique: Technique
-    model: tf_keras.Model
-    done: Done
-
-
-def _apply(technique: Technique, model: tf_keras.Model, task: Task) -> _Applied:
-    """Applies one technique and proves that what earlier steps gained still holds."""
-    selection = technique.select(model)
-    before = facts.measure(model)
-    if isinstance(technique, FineTuned):  # seconds become steps, which can be made again
-        technique = technique.pinned(model, task)
-    with training.recorded() as trainings:
-        optimized = technique.apply(model, task)
-    lost = facts.lost_gains(before, facts.measure(optimized))
-    if lost:
-        raise LostGainError(
-            received=f"a model that lost what earlier steps gained: {'; '.join(lost)}",
-            expected=f"{technique.name} to keep the sparsity and the clusters it finds",
-            fix="put the step before the one whose gain it undid, or skip the layers named",
-        )
-    return _Applied(technique, optimized, Done(selection, technique.settings, tuple(trainings)))
 
 
 def _made_from(baseline: tf_keras.Model, task: Task, tflite: bytes) -> dict[str, Any]:

@@ -8,14 +8,13 @@ import pytest
 import tensorflow as tf
 
 import tfopt
-from tfopt import facts
+from tfopt import cache, facts
 from tfopt.errors import SettingError
 from tfopt.graph.calls import nodes
 from tfopt.graph.cost import model_cost
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slice_cost import Costs
 from tfopt.keras_gate import clone, tf_keras
-from tfopt.sensitivity import cache
 from tfopt.sensitivity.bench import Bench, bench_of
 from tfopt.sensitivity.probes import cut, low_rank, pruned
 from tfopt.sensitivity.records import Sensitivity
@@ -85,7 +84,7 @@ def test_what_is_kept_on_disk_is_not_measured_again(cnn, digits, tmp_path, monke
     monkeypatch.setattr("tfopt.sensitivity.measure.Bench", Bench)
     for content in (file.read_text()[:100], '{"curves": [{"points": [1]}]}'):
         file.write_text(content)
-        with pytest.warns(cache.CorruptCacheWarning, match="measured again and written anew"):
+        with pytest.warns(cache.CorruptCacheWarning, match="made again and written anew"):
             again = tfopt.measure_sensitivity(cnn, technique, **settings)
         assert again == first
         assert Sensitivity.from_dict(json.loads(file.read_text())) == first

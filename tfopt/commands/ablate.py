@@ -32,9 +32,12 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             fix='pass --step="MagnitudePruning(sparsity=0.5)", once for each',
         )
     import_tensorflow()
-    from tfopt.optimization import ablate
+    from tfopt.ablation import ablate
+    from tfopt.training.strategies import is_chief
 
     techniques, target = steps_from_flags(values), target_from_flags(values)
-    report = ablate(model, techniques, task=task_from_flags(values), target=target)
-    print(json.dumps(report.to_dict(), indent=2) if values.json else report)
+    task = task_from_flags(values)
+    report = ablate(model, techniques, task=task, target=target, cache=values.cache)
+    if is_chief(task):
+        print(json.dumps(report.to_dict(), indent=2) if values.json else report)
     return int(not report.kept)

@@ -52,7 +52,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from tfopt.optimization import optimize
     from tfopt.training.strategies import is_chief
 
-    result = optimize(model, techniques, task=task, target=target)
+    result = optimize(model, techniques, task=task, target=target, cache=values.cache)
     if not is_chief(task):
         return int(not result.report.kept)
     # The report first: it took as long as the files, and saving can fail.

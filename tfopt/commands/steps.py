@@ -25,6 +25,12 @@ def define_steps(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "step", [], 'such as "MagnitudePruning(sparsity=0.5)"; repeatable', flag_values=values
     )
+    flags.DEFINE_string(
+        "cache",
+        None,
+        "directory that keeps each step: what is there is not made again",
+        flag_values=values,
+    )
     flags.DEFINE_bool("json", False, "print the report as JSON", flag_values=values)
     define_data(values)
     define_metric(values)

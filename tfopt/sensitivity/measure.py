@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from tfopt import cache as disk
 from tfopt import facts
 from tfopt.data import Arrays, ArraySplit
 from tfopt.errors import SettingError
@@ -14,7 +15,7 @@ from tfopt.fine_tuning import AnyModel
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.measure.scores import score_of
 from tfopt.progress import bar
-from tfopt.sensitivity import cache as disk
+from tfopt.sensitivity import kept
 from tfopt.sensitivity.bench import Bench
 from tfopt.sensitivity.probes import Probe
 from tfopt.sensitivity.records import Curve, Point, Sensitivity
@@ -101,11 +102,11 @@ def measure_sensitivity(
     x, y = next(iter(task.validation.batches(samples)))
     folder = disk.directory(cache)
     name = _key(own, probing, ArraySplit(x, y), strengths, task) if folder else ""
-    known = disk.load(folder, name)
+    known = kept.load(folder, name)
     if known is None:
         bench = Bench(own, x, y=y, task=task)
         known = _measured(bench, technique.name, probing.probes(own, task=task), strengths)
-        disk.store(folder, name, known)
+        kept.store(folder, name, known)
     return known
 
 

@@ -1,0 +1,80 @@
+"""What a chain has made is not made again: after a stop it goes on where it was."""
+
+import dataclasses
+
+import pytest
+
+import tfopt
+from tfopt.cache import CorruptCacheWarning
+from tfopt.checkpoints import Checkpoints, RestoredWarning
+from tfopt.testing import small_cnn
+
+STEPS = [
+    tfopt.MagnitudePruning(sparsity=0.5, epochs=0.5, teacher="baseline"),
+    tfopt.QuantizationAware(epochs=0.2),
+]
+TARGET = tfopt.Target.int8()
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tfopt.Task.digits()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_cnn()
+
+
+@pytest.fixture(scope="module")
+def stopped(model, task, tmp_path_factory):
+    """A chain that broke in its last step, and what it kept."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    class Broken(tfopt.QuantizationAware):
+        def apply(self, model, task):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        steps = [STEPS[0], Broken(epochs=0.2)]
+        tfopt.optimize(model, steps, task=task, target=TARGET, cache=cache)
+    return cache
+
+
+def test_a_chain_that_was_stopped_goes_on_and_makes_the_same(stopped, model, task):
+    whole = tfopt.optimize(model, STEPS, task=task, target=TARGET)
+    assert len(list(stopped.iterdir())) == 1
+    with pytest.warns(RestoredWarning, match="MagnitudePruning is not applied again"):
+        resumed = tfopt.optimize(model, STEPS, task=task, target=TARGET, cache=stopped)
+    assert resumed.tflite == whole.tflite
+    assert resumed.recipe.techniques == whole.recipe.techniques
+    for one, other in zip(resumed.report.steps, whole.report.steps, strict=True):
+        assert (one.settings, one.validation) == (other.settings, other.validation)
+        assert [each.losses for each in one.trainings] == [each.losses for each in other.trainings]
+    with pytest.warns(RestoredWarning) as told:  # all of it, the quantization-aware model too
+        again = tfopt.optimize(model, STEPS, task=task, target=TARGET, cache=stopped)
+    assert len([each for each in told if each.category is RestoredWarning]) == 2
+    assert again.tflite == whole.tflite
+    assert again.model.output_names == whole.model.output_names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"batch_size": 16}, {"augment": lambda images: images}, {"loss": "mse"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_depends_on_something_else_is_made_anew(change, model, task, tmp_path):
+    other = dataclasses.replace(task, **change)
+    kept = [Checkpoints(tmp_path, each) for each in (task, other)]
+    places = {each.place(STEPS[0], model) for each in kept}
+    assert len(places) == 2
+
+
+def test_what_cannot_be_read_is_told_and_made_again(model, task, tmp_path):
+    steps = [tfopt.MagnitudePruning(sparsity=0.5, epochs=0.1)]
+    made = [tfopt.optimize(model, steps, task=task, target=TARGET, cache=tmp_path)]
+    (place,) = tmp_path.iterdir()
+    (place / "step.json").write_text("{")
+    with pytest.warns(CorruptCacheWarning, match="made again and written anew"):
+        made.append(tfopt.optimize(model, steps, task=task, target=TARGET, cache=tmp_path))
+    assert made[0].tflite == made[1].tflite

@@ -1,0 +1,130 @@
+"""A baseline and what techniques make of it, step by step, each proven and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfopt import facts, training
+from tfopt.checkpoints import Checkpoint, Checkpoints
+from tfopt.errors import LostGainError, SettingError
+from tfopt.fine_tuning import FineTuned
+from tfopt.keras_gate import load_model
+from tfopt.measure.groups import check_groups
+from tfopt.measurement import Done, Measurements
+from tfopt.target import Target, check_target
+from tfopt.task.base import check_task
+from tfopt.technique import Technique, check_order
+from tfopt.tflite.sparse import encode
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    from tfopt.task import Task
+
+
+class Chain:
+    """What `optimize` and `ablate` share. What would fail after minutes is refused in seconds.
+
+    Args:
+        model: A path, a Keras 3 model or a tf_keras model. It is left as it was.
+        techniques: The techniques that are to be applied.
+        task: Data, loss, metric and seed.
+        target: What each step's file is made for; sparse encoding has a row of its own, at the end,
+            so that what it buys is seen.
+        cache: A directory that keeps what a technique has made, or None.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Any,
+        techniques: Sequence[Technique],
+        *,
+        task: Task,
+        target: Target,
+        cache: str | os.PathLike[str] | None,
+    ) -> None:
+        _check_techniques(techniques)
+        check_task(task)
+        check_target(target)
+        self._whole_target = target
+        self.target = dataclasses.replace(target, sparse_encoding=False)
+        self.baseline = load_model(model)
+        task.check_training(self.baseline)
+        for technique in techniques:
+            technique.select(self.baseline)
+        self.task = dataclasses.replace(task, teacher=self.baseline)
+        self.rows = Measurements(task)
+        self.rows.add("baseline", self.baseline, Target.float32())
+        if target.max_group_drop is not None:
+            check_groups(task, self.rows.measured[0].quality)
+        if target.numerics != "float32" or not techniques:
+            self.rows.add("conversion only", self.baseline, self.target)
+        self._checkpoints = Checkpoints(cache, self.task)
+
+    def apply(self, technique: Technique, model: tf_keras.Model) -> Checkpoint:
+        """Applies a technique and proves that what earlier steps gained still holds.
+
+        Args:
+            technique: The technique; its seconds become steps, which can be made again.
+            model: A model that the chain has made, or the baseline.
+
+        Raises:
+            TechniqueError: As `technique.apply` does.
+            LostGainError: Sparsity or clusters of the model are gone.
+        """
+        made = self._checkpoints.find(technique, model)
+        if made is None:
+            made = self._made(technique, model)
+            self._checkpoints.keep(technique, model, made)
+        return made
+
+    def _made(self, technique: Technique, model: tf_keras.Model) -> Checkpoint:
+        selection, before = technique.select(model), facts.measure(model)
+        if isinstance(technique, FineTuned):
+            technique = technique.pinned(model, self.task)
+        with training.recorded() as trainings:
+            optimized = technique.apply(model, self.task)
+        lost = facts.lost_gains(before, facts.measure(optimized))
+        if lost:
+            raise LostGainError(
+                received=f"a model that lost what earlier steps gained: {'; '.join(lost)}",
+                expected=f"{technique.name} to keep the sparsity and the clusters it finds",
+                fix="put the step before the one whose gain it undid, or skip the layers named",
+            )
+        done = Done(selection, technique.settings, tuple(trainings))
+        return Checkpoint(technique, optimized, done)
+
+    def measure(self, name: str, made: Checkpoint) -> None:
+        """Adds a row for what a technique has made."""
+        self.rows.add(name, made.model, self.target, made.done)
+
+    def encode(self) -> None:
+        """Adds the row of the sparse encoding, if the target asks for it, and what it bought."""
+        if not self._whole_target.sparse_encoding:
+            return
+        encoded, selection = encode(self.rows.files[-1])
+        told = () if selection.touched else ("No kernel gets smaller: the file stays as it is.",)
+        self.rows.add_file(
+            "sparse encoding", encoded, self._whole_target, Done(selection), told=told
+        )
+
+
+def _check_techniques(techniques: Sequence[Technique]) -> None:
+    """Refuses what is no sequence of techniques, or an order that cannot work."""
+    if isinstance(techniques, Technique) or not isinstance(techniques, Sequence):
+        raise SettingError(
+            received=f"techniques={techniques!r}",
+            expected="a list of techniques",
+            fix="put it into a list: [tfopt.QuantizationAware()]",
+        )
+    for technique in techniques:
+        if not isinstance(technique, Technique):
+            raise SettingError(
+                received=f"{technique!r} among the techniques",
+                expected="instances of techniques",
+                fix="call the class: tfopt.QuantizationAware()",
+            )
+    check_order(techniques)
