@@ -25,6 +25,7 @@ def main(output: str, memory_gb: str, columns: str, *names: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     _limit_memory(float(memory_gb))
+    _leave_graphs_as_they_are()
     for name in names:
         fill(RowFile(Path(output), name), name, columns.split(","))
 
@@ -51,6 +52,13 @@ def fill(file: RowFile, name: str, columns: list[str]) -> None:
     del subject
     tf_keras.backend.clear_session()
     gc.collect()
+
+
+def _leave_graphs_as_they_are() -> None:
+    """Optimizing the graph of a training takes longer than the few steps that are trained here."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def _limit_memory(gigabytes: float) -> None:
