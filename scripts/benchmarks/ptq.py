@@ -35,8 +35,8 @@ Written by `scripts/benchmark.py --suite=ptq`. Two nets of the recipes, trained 
 CIFAR-10, and each *stressed*: its channels' ranges rescaled by 2^U(-5,5), the float function as it
 was. 256 images calibrate, nothing is trained; accuracies are of all 10,000 test images. `tfopt` is
 what comes out with no flag to know; its techniques stand below it, each alone. Latencies are of one
-image on one thread, of the float, plain and default files in turns; seconds are those the file
-took."""
+image on one thread, of all files in turns; seconds are those the file took, most of them while the
+machine was busy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,12 +166,8 @@ def _place(net: str, name: str, numerics: str, settings: Settings) -> Path:
 
 
 def _latencies(net: str, cells: list[Cell], settings: Settings) -> dict[tuple[str, str], float]:
-    """Median milliseconds of one image on one thread, of the default and the plain files."""
-    shown = [
-        cell
-        for cell in cells
-        if cell.accuracy is not None and cell.way in (FLOAT, CONVERTER, DEFAULT)
-    ]
+    """Median milliseconds of one image on one thread, of all files in turns."""
+    shown = [cell for cell in cells if cell.accuracy is not None]
     places = [_place(net, cell.way, cell.numerics, settings) for cell in shown]
     files = [place.with_suffix(".tflite").read_bytes() for place in places]
     measured = benchmark_interleaved(files)
