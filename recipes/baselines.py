@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,7 @@ layers = tf_keras.layers
 
 Architecture = Literal["auto", "cnn", "resnet8", "depthwise"]
 ARCHITECTURES = get_args(Architecture)
+Augmentation = Literal["flip and shift", "flip and shift each"]
 
 # Smaller images, of digits say, are not themselves when flipped.
 _NATURAL_IMAGE = 32
@@ -31,6 +32,7 @@ def load_or_train(
     epochs: float | Sequence[float],
     cache: str | Path,
     architecture: Architecture = "auto",
+    augmentation: Augmentation = "flip and shift",
 ) -> tf_keras.Model:
     """Returns a trained baseline for the task's images, from the cache if it is there.
 
@@ -42,14 +44,18 @@ def load_or_train(
             (Loshchilov and Hutter 2017, warm restarts), each kept: what is stopped goes on there.
         cache: Directory of trained baselines.
         architecture: Which net; `auto` takes one that suits the size of the images.
+        augmentation: Whether a batch is shifted as one, or `each` image by itself, which a net
+            that is trained for longer does not learn by heart.
     """
     images, _ = task.train.first()
     if not isinstance(images, np.ndarray) or images.ndim != 4 or not task.class_names:
         raise ValueError("the recipes train a baseline for images only; give your own with --model")
     tf_keras.utils.set_random_seed(task.seed)  # the initial weights, too
     model = build(images.shape[1:], len(task.class_names), architecture)
-    about = f"{task.seed} {task.batch_size} {_LEARNING_RATE} {_augmentation(task)}"
-    about = f"{about} {task.fingerprint()} {model.to_json()}"
+    about = f"{task.seed} {task.batch_size} {_LEARNING_RATE}"
+    about = (
+        f"{about} {augmentation if _natural(task) else ''} {task.fingerprint()} {model.to_json()}"
+    )
     cycles = tuple(epochs) if isinstance(epochs, Sequence) else (epochs,)
     for done in range(1, len(cycles) + 1):
         key = hashlib.sha256(f"{cycles[:done]} {about}".encode()).hexdigest()[:12]
@@ -57,22 +63,26 @@ def load_or_train(
         if file.exists():
             model = tfopt.load_model(file)
             continue
-        fine_tune(model, augmented(task), epochs=cycles[done - 1], learning_rate=_LEARNING_RATE)
+        fine_tune(
+            model,
+            augmented(task, augmentation),
+            epochs=cycles[done - 1],
+            learning_rate=_LEARNING_RATE,
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         tfopt.save_model(model, file)
     return model
 
 
-def augmented(task: tfopt.Task) -> tfopt.Task:
+def augmented(task: tfopt.Task, augmentation: Augmentation = "flip and shift") -> tfopt.Task:
     """The task as the baselines are trained on it: natural images change from epoch to epoch."""
-    return task.augmented(_flip_and_shift) if _augmentation(task) else task
+    return task.augmented(_AUGMENTATIONS[augmentation]) if _natural(task) else task
 
 
-def _augmentation(task: tfopt.Task) -> str:
-    """What is done to images in training, in words; nothing to other inputs."""
+def _natural(task: tfopt.Task) -> bool:
+    """Whether the inputs are images that are still themselves when flipped."""
     images, _ = task.train.first()
-    natural = isinstance(images, np.ndarray) and min(images.shape[1:3]) >= _NATURAL_IMAGE
-    return "flip and shift" if natural else ""
+    return isinstance(images, np.ndarray) and min(images.shape[1:3]) >= _NATURAL_IMAGE
 
 
 def build(
@@ -136,6 +146,25 @@ def _flip_and_shift(images: Any) -> Any:
     padded = tf.pad(images, [[0, 0], [y, y], [x, x], [0, 0]], "REFLECT")
     moved = tf.image.random_crop(padded, [tf.shape(images)[0], height, width, channels])
     return tf.image.random_flip_left_right(moved)
+
+
+def _flip_and_shift_each(images: Any) -> Any:
+    """Mirrors each image or not, and moves each by up to an eighth of its size."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        shift = tf.random.uniform([tf.shape(images)[0], 1], -(size // 8), size // 8 + 1, tf.int32)
+        place = tf.abs(shift + tf.range(size))
+        place = size - 1 - tf.abs(size - 1 - place)  # the edges are mirrored
+        if axis == 2:
+            place = tf.where(tf.random.uniform(tf.shape(shift)) < 0.5, place, size - 1 - place)
+        images = tf.gather(images, place, axis=axis, batch_dims=1)
+    return images
+
+
+_AUGMENTATIONS: dict[Augmentation, Callable[[Any], Any]] = {
+    "flip and shift": _flip_and_shift,
+    "flip and shift each": _flip_and_shift_each,
+}
 
 
 def _conv(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tfopt
@@ -41,3 +42,23 @@ def test_recipe_runs(recipe, tmp_path):
     written = tfopt.Recipe.load(output)
     assert len(report.steps) == 2 + len(written.techniques)
     assert len(recipe.read_text().splitlines()) <= 60
+
+
+def test_each_image_is_shifted_and_mirrored_by_itself(monkeypatch):
+    monkeypatch.syspath_prepend(str(RECIPES[0].parent))
+    import baselines
+
+    images, labels = np.random.default_rng(0).random((16, 32, 40, 3), np.float32), np.arange(16)
+    loss = "sparse_categorical_crossentropy"
+    task = tfopt.Task.from_arrays((images, labels), (images, labels), loss=loss)
+    moved = baselines.augmented(task, "flip and shift each").augment(images).numpy()
+    around = np.pad(images, [(0, 0), (4, 4), (5, 5), (0, 0)], "reflect")
+    found = set()
+    for image, wide in zip(moved, around, strict=True):
+        crops = {
+            (y, x, step): wide[y : y + 32, x : x + 40][:, ::step]
+            for y in range(9) for x in range(11) for step in (1, -1)
+        }  # fmt: skip
+        (place,) = (at for at, crop in crops.items() if np.array_equal(crop, image))
+        found.add(place)
+    assert len(found) > 12

@@ -75,10 +75,11 @@ class Chain:
             TechniqueError: As `technique.apply` does.
             LostGainError: Sparsity or clusters of the model are gone.
         """
-        made = self._checkpoints.find(technique, model)
+        place = self._checkpoints.place(technique, model)
+        made = self._checkpoints.find(place, technique, model)
         if made is None:
             made = self._made(technique, model)
-            self._checkpoints.keep(technique, model, made)
+            self._checkpoints.keep(place, made)
         return made
 
     def _made(self, technique: Technique, model: tf_keras.Model) -> Checkpoint:

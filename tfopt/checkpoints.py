@@ -62,11 +62,15 @@ class Checkpoints:
         self._folder = cache.directory(directory) if alone else None
         self._task = task
         self._data = task.fingerprint() if self._folder else ""
+        self._teacher = facts.weights_checksum(task.teacher) if task.teacher else None
 
-    def find(self, technique: Technique, model: tf_keras.Model) -> Checkpoint | None:
+    def find(
+        self, place: Path | None, technique: Technique, model: tf_keras.Model
+    ) -> Checkpoint | None:
         """Returns what a technique has made of a model before; None if that is not known.
 
         Args:
+            place: As `place` has said.
             technique: The technique about to be applied.
             model: The model about to be optimized.
 
@@ -74,7 +78,6 @@ class Checkpoints:
             RestoredWarning: It is found.
             CorruptCacheWarning: It cannot be read.
         """
-        place = self.place(technique, model)
         if place is None or not place.exists():
             return None
         try:
@@ -95,18 +98,17 @@ class Checkpoints:
             applied, found, Done(technique.select(model), applied.settings, trainings)
         )
 
-    def keep(self, technique: Technique, model: tf_keras.Model, made: Checkpoint) -> None:
+    @staticmethod
+    def keep(place: Path | None, made: Checkpoint) -> None:
         """Keeps what a technique has made of a model.
 
         Args:
-            technique: The technique as it was asked for.
-            model: The model before it.
+            place: As `place` has said; None: nothing is kept.
             made: What came out.
 
         Raises:
             OutputError: It cannot be written.
         """
-        place = self.place(technique, model)
         if place is None:
             return
         record = {
@@ -127,7 +129,7 @@ class Checkpoints:
         """
         if self._folder is None:
             return None
-        task, teacher = self._task, self._task.teacher
+        task = self._task
         key = cache.key(
             technique=technique_to_dict(technique),
             model=model.get_config(),
@@ -136,7 +138,7 @@ class Checkpoints:
             task=[task.seed, task.batch_size, *map(_told, (task.loss, task.augment))],
             metric=_told(task.metric),
             strategy=str(task.strategy),
-            teacher=teacher and facts.weights_checksum(teacher),
+            teacher=self._teacher,
             tensorflow=tf.__version__,
         )
         return self._folder / f"step-{key}"

@@ -170,14 +170,12 @@ def refuse_optimized(
     refuse_fake_quantized(model, technique)
     first = f"{technique} first, then prune, then cluster"
     refuse_clustered(model, technique, trained=trained, fix=first)
-    sparse = _trained(facts.sparse_layers(model), trained)
-    if sparse:
-        raise TechniqueError(
-            received=f"model {model.name!r}, of which weights of {', '.join(sparse[:5])} are zero, "
-            f"for {technique}",
-            expected="a model before pruning, since training gives pruned weights a value again",
-            fix=first,
-        )
+    _refuse_if_any(
+        _trained(facts.sparse_layers(model), trained),
+        f"are zero, in model {model.name!r}, for {technique}",
+        expected="a model before pruning, since training gives pruned weights a value again",
+        fix=first,
+    )
 
 
 def refuse_clustered(
@@ -192,14 +190,18 @@ def refuse_clustered(
     Raises:
         TechniqueError: They do.
     """
-    clustered = _trained(facts.clustered_layers(model), trained)
-    if clustered:
-        raise TechniqueError(
-            received=f"model {model.name!r}, in which weights of {', '.join(clustered[:5])} "
-            f"share few values, for {technique}",
-            expected="a model before clustering, since training parts weights that share a value",
-            fix=fix,
-        )
+    _refuse_if_any(
+        _trained(facts.clustered_layers(model), trained),
+        f"share few values, in model {model.name!r}, for {technique}",
+        expected="a model before clustering, since training parts weights that share a value",
+        fix=fix,
+    )
+
+
+def _refuse_if_any(layers: list[str], what: str, *, expected: str, fix: str) -> None:
+    if layers:
+        received = f"weights of {', '.join(layers[:5])} that {what}"
+        raise TechniqueError(received=received, expected=expected, fix=fix)
 
 
 def _trained(names: list[str], trained: Collection[str] | None) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import tfopt
 from benchmarks import BenchmarkReport, Settings, frontier_page, matrix_tiles
-from benchmarks.cells import Apart, baselines, kept, plain, said
+from benchmarks.cells import Apart, kept, plain, said
 from benchmarks.frontier_rows import NETS, QUICK_NETS, SMOKE_NETS, Net, Row, rows, smoke_rows
 from benchmarks.frontier_table import Cell, Latencies, goals
 
@@ -175,7 +175,7 @@ def _subject(net: Net, name: str, settings: Settings) -> tuple[tfopt.Task, Any, 
 def _loaded(net: Net, settings: Settings) -> tuple[tfopt.Task, Any]:
     task = net.task(settings.data_dir)
     baseline = net.baseline(task, settings.cache / "baselines")
-    return dataclasses.replace(baselines().augmented(task), teacher=baseline), baseline
+    return dataclasses.replace(net.augmented(task), teacher=baseline), baseline
 
 
 def _model(net: Net, row: Row, steps: int, settings: Settings, baseline: Any) -> Any:

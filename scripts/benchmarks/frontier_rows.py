@@ -41,6 +41,7 @@ class Net:
         cut_rate: The learning rate after that.
         dispensable: Residual branches, by the layer that makes their channels. Those at full
             resolution take most of the time, and hold few of the weights.
+        augmentation: What the baseline and the rows see in training, as the recipe calls it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Net:
     cuts: tuple[tuple[float, bool], ...] = ((0.25, False), (0.4, False), (0.6, False))
     cut_rate: float = RATE
     dispensable: tuple[str, ...] = ()
+    augmentation: str = "flip and shift"
 
     def task(self, data_dir: str | None) -> tfopt.Task:
         """The data."""
@@ -61,8 +63,16 @@ class Net:
     def baseline(self, task: tfopt.Task, cache: Path) -> Any:
         """The trained model all rows start from."""
         return baselines().load_or_train(
-            task, epochs=self.baseline_epochs, cache=cache, architecture=self.architecture
+            task,
+            epochs=self.baseline_epochs,
+            cache=cache,
+            architecture=self.architecture,
+            augmentation=self.augmentation,
         )
+
+    def augmented(self, task: tfopt.Task) -> tfopt.Task:
+        """The task as the rows are trained on it."""
+        return baselines().augmented(task, self.augmentation)
 
 
 _RESNET_CUTS = ((0.2, False), (0.0, True), (0.4, True))
@@ -72,11 +82,12 @@ NETS = (
         "resnet8",
         "resnet8",
         "cifar10",
-        (30.0, 60.0, 60.0),
+        (60.0,),
         4.0,
         _RESNET_CUTS,
         _RESNET_RATE,
         ("block1_a_conv",),
+        "flip and shift each",
     ),
     Net("depthwise", "depthwise", "cifar10", (24.0,), 3.0),
 )

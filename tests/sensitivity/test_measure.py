@@ -231,14 +231,16 @@ def test_a_loop_of_ones_own_measures_on_its_inputs(cnn, digits):
 
 
 @pytest.mark.parametrize(
-    "technique",
+    ("technique", "gain"),
     [
-        tfopt.ChannelPruning(macs=0.5, multiple_of=1, **UNTRAINED),
-        tfopt.LowRank(macs=0.3, **UNTRAINED),
+        # no worse than uniform, by more than the noise of 359 samples: on nets of two blocks there
+        # is little to choose between
+        (tfopt.ChannelPruning(macs=0.5, multiple_of=1, **UNTRAINED), -0.05),
+        (tfopt.LowRank(macs=0.5, **UNTRAINED), 0.2),  # measured 0.48
     ],
-    ids=lambda technique: technique.name,
+    ids=lambda value: getattr(value, "name", ""),
 )
-def test_structure_goes_where_it_hurts_least(technique, cnn, digits):
+def test_structure_goes_where_it_hurts_least(technique, gain, cnn, digits):
     kept, shapes = {}, {}
     for allocation in ("uniform", "sensitivity"):
         model = dataclasses.replace(technique, allocation=allocation).apply(cnn, digits)
@@ -246,7 +248,7 @@ def test_structure_goes_where_it_hurts_least(technique, cnn, digits):
         shapes[allocation] = [weights.shape for weights in model.get_weights()]
         assert model_cost(model).macs <= (1 - technique.macs) * model_cost(cnn).macs
     assert shapes["sensitivity"] != shapes["uniform"]
-    assert kept["sensitivity"] > kept["uniform"] - 0.05
+    assert kept["sensitivity"] > kept["uniform"] + gain
 
 
 def test_fewer_bits_do_more_harm(cnn, digits):
