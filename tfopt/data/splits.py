@@ -24,6 +24,7 @@ from tfopt.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    from typing_extensions import Self
 
 _FINGERPRINT_BATCH = 1024
 
@@ -125,6 +126,11 @@ class ArraySplit(Split):
             )
         check_finite(self.x, f"the inputs of {name}")
         check_finite(self.y, f"the labels of {name}")
+
+    @classmethod
+    def of_inputs(cls, x: Arrays) -> Self:
+        """Returns inputs alone as samples, whose labels nobody reads."""
+        return cls(x, np.zeros(length(x)))
 
     @property
     def size(self) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tfopt.data import ArraySplit, concatenate, length
+from tfopt.data import ArraySplit, concatenate
 from tfopt.graph.dependencies import Dependencies
 from tfopt.importance.data import activations, labelled, taylor
 from tfopt.importance.weights import batch_norm_scales, norms
@@ -44,8 +44,7 @@ def judged_on(importance: Importance, task: Task, samples: int) -> str | None:
         loss = task.loss.get_config() if hasattr(task.loss, "get_config") else task.loss
         return f"{ArraySplit(x, y).fingerprint()} {loss}"
     if importance in NEED_INPUTS:
-        inputs = task.representative_inputs(samples)
-        return ArraySplit(inputs, np.zeros(length(inputs))).fingerprint()
+        return ArraySplit.of_inputs(task.representative_inputs(samples)).fingerprint()
     return None
 
 

@@ -18,7 +18,6 @@ from tfopt.data import (
     as_arrays,
     balanced_positions,
     check_finite,
-    length,
     sample_positions,
     spread_positions,
 )
@@ -234,7 +233,7 @@ class TaskBase:
         """
         split = self.train
         if self.representative is not None:
-            split = ArraySplit(self.representative, np.zeros(length(self.representative)))
+            split = ArraySplit.of_inputs(self.representative)
             if choice == "balanced":
                 raise DataError(
                     received="representative inputs of their own, which have no classes",
@@ -257,8 +256,7 @@ class TaskBase:
         for name, split in self._splits().items():
             whole.update(f"{name} {split.fingerprint() if split else None}".encode())
         if self.representative is not None:
-            inputs = ArraySplit(self.representative, np.zeros(length(self.representative)))
-            whole.update(inputs.fingerprint().encode())
+            whole.update(ArraySplit.of_inputs(self.representative).fingerprint().encode())
         return whole.hexdigest()
 
     def check(self, model: Any) -> None:
