@@ -83,7 +83,7 @@ NETS = (
         "resnet8",
         "cifar10",
         (60.0,),
-        4.0,
+        6.0,
         _RESNET_CUTS,
         _RESNET_RATE,
         ("block1_a_conv",),
@@ -137,7 +137,8 @@ class Row:
     def key(self, net: Net, steps: int | None = None) -> str:
         """What tells the model after so many steps from any other; without a number, the file."""
         parts = (*self.steps, self.export) if steps is None else self.steps[:steps]
-        told = [net.name, net.baseline_epochs, *(part.settings for part in parts)]
+        start = [net.name, net.baseline_epochs, net.augmentation]
+        told = [*start, *(part.settings for part in parts)]
         return hashlib.sha256(repr(told).encode()).hexdigest()[:12]
 
 
@@ -146,7 +147,7 @@ def rows(net: Net) -> tuple[Row, ...]:
 
     Example:
         >>> {row.epochs for row in rows(NETS[0])}
-        {0, 4.0}
+        {0, 6.0}
     """
     return (*_references(), *_tfmot(net), *_tfopt(net))
 
