@@ -192,20 +192,29 @@ def _tfopt(net: Net) -> list[Row]:
     """Chains of tfopt's techniques. Those that begin alike share their first trainings."""
     whole = net.epochs
     eight, four = _export(tfopt.Target.int8()), _export(tfopt.Target.int4_weights())
+    as_it_is = _export(tfopt.Target.int8(refine=False))
     sparse = _export(tfopt.Target.int8(sparse_encoding=True))
     few, some, many = net.cuts
     half, most = _pruned(0.5, whole / 2), _pruned(0.8, 0.6 * whole)
+    # at the speed of 8 bits; what is stored are 15 different integers, which deflate well
+    grid = _step(tfopt.RoundWeights(bits=4))
     mixed = [*_cut(net, few, 0.3 * whole), _pruned(0.7, 0.3 * whole), *_shared(0.4 * whole)]
     begun = _cut(net, some, 0.3 * whole)
     chains = {
         "QAT": ([_quantized(whole)], eight),
         "prune 50 %": ([_pruned(0.5, whole)], eight),
+        "prune 50 %, rounded to 4 bits": ([_pruned(0.5, whole), grid], as_it_is),
         "prune 50 %, cluster 16, QAT": ([half, *_shared(whole / 2)], eight),
         "prune 80 %, QAT": ([most, _quantized(0.4 * whole)], eight),
         "prune 80 %, QAT, stored sparse": ([most, _quantized(0.4 * whole)], sparse),
         "prune 80 %, cluster 16, QAT": ([most, *_shared(0.4 * whole)], eight),
         "low rank": ([_low_rank(whole)], eight),
         "few channels off": (_cut(net, few, whole), eight),
+        "few channels off, rounded to 4 bits": ([*_cut(net, few, whole), grid], as_it_is),
+        "few channels off, prune 50 %, rounded to 4 bits": (
+            [*_cut(net, few, whole / 2), half, grid],
+            as_it_is,
+        ),
         "channels off, 8 bits": (_cut(net, some, whole), eight),
         "channels off, 4 bits": (_cut(net, some, whole), four),
         "many channels off, 8 bits": (_cut(net, many, whole), eight),
@@ -272,7 +281,8 @@ def _low_rank(epochs: float) -> Step:
 
 def _step(technique: Any) -> Step:
     """One of tfopt's techniques."""
-    return Step(f"{technique.name} {technique.settings}", technique.epochs, technique.apply)
+    epochs = getattr(technique, "epochs", 0)
+    return Step(f"{technique.name} {technique.settings}", epochs, technique.apply)
 
 
 def _peer(
