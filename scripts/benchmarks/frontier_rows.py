@@ -82,7 +82,7 @@ NETS = (
         "resnet8",
         "resnet8",
         "cifar10",
-        (60.0,),
+        (60.0, 40.0),
         6.0,
         _RESNET_CUTS,
         _RESNET_RATE,
