@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 import tfopt
 from tfopt.keras_gate import tf_keras
-from tfopt.training import fine_tune
+from tfopt.training import fine_tune, steps_per_epoch, total_steps
 
 layers = tf_keras.layers
 
@@ -26,6 +27,10 @@ _NATURAL_IMAGE = 32
 _LEARNING_RATE = 5e-3
 
 
+class UnfinishedError(Exception):
+    """The time was over before a baseline was trained: the same call goes on where it was."""
+
+
 def load_or_train(
     task: tfopt.Task,
     *,
@@ -33,6 +38,7 @@ def load_or_train(
     cache: str | Path,
     architecture: Architecture = "auto",
     augmentation: Augmentation = "flip and shift",
+    minutes: float | None = None,
 ) -> tf_keras.Model:
     """Returns a trained baseline for the task's images, from the cache if it is there.
 
@@ -41,12 +47,17 @@ def load_or_train(
     Args:
         task: Images of shape (height, width, channels) and their classes.
         epochs: How long to train. Several numbers are as many cycles of the learning rate
-            (Loshchilov and Hutter 2017, warm restarts), each kept: what is stopped goes on there.
-        cache: Directory of trained baselines.
+            (Loshchilov and Hutter 2017, warm restarts).
+        cache: Directory of trained baselines. Each epoch is kept: what was stopped goes on there.
         architecture: Which net; `auto` takes one that suits the size of the images.
         augmentation: Whether a batch is shifted as one, or `each` image by itself, which a net
             that is trained for longer does not learn by heart.
+        minutes: How long to train at the most, to the end of an epoch; None for no end.
+
+    Raises:
+        UnfinishedError: The minutes are over.
     """
+    end = None if minutes is None else time.monotonic() + 60 * minutes
     images, _ = task.train.first()
     if not isinstance(images, np.ndarray) or images.ndim != 4 or not task.class_names:
         raise ValueError("the recipes train a baseline for images only; give your own with --model")
@@ -63,15 +74,65 @@ def load_or_train(
         if file.exists():
             model = tfopt.load_model(file)
             continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        steps = total_steps(cycles[done - 1], steps_per_epoch(task))
+        epoch_by_epoch = _Kept(file.with_suffix(".part.npz"), steps, end)
         fine_tune(
             model,
             augmented(task, augmentation),
             epochs=cycles[done - 1],
             learning_rate=_LEARNING_RATE,
+            callbacks=[epoch_by_epoch],
         )
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not epoch_by_epoch.is_done:
+            raise UnfinishedError(f"{file.name}: {epoch_by_epoch.steps} of {steps} steps")
         tfopt.save_model(model, file)
+        epoch_by_epoch.file.unlink()
     return model
+
+
+class _Kept(tf_keras.callbacks.Callback):
+    """Keeps the state of a training after each epoch, begins with what is kept, stops in time.
+
+    Args:
+        file: Where: weights and the optimizer's variables, its count of steps among them.
+        aim: How many steps there are to be.
+        end: When to stop, by the monotonic clock; None for never.
+    """
+
+    def __init__(self, file: Path, aim: int, end: float | None) -> None:
+        super().__init__()
+        self.file = file
+        self._aim, self._end = aim, end
+
+    @property
+    def steps(self) -> int:
+        """How many steps are trained, in this call and before."""
+        return int(self.model.optimizer.iterations)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether they are all."""
+        return self.steps >= self._aim
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Goes on where it was."""
+        self.model.optimizer.build(self.model.trainable_variables)
+        if self.file.exists():
+            with np.load(self.file) as kept:
+                for number, variable in enumerate(self._state()):
+                    variable.assign(kept[str(number)])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keeps what there is, all of it or nothing."""
+        new = self.file.with_suffix(".new.npz")
+        np.savez(new, **{str(i): variable.numpy() for i, variable in enumerate(self._state())})
+        new.rename(self.file)
+        late = self._end is not None and time.monotonic() >= self._end
+        self.model.stop_training = late or self.is_done
+
+    def _state(self) -> list[tf.Variable]:
+        return [*self.model.variables, *self.model.optimizer.variables]
 
 
 def augmented(task: tfopt.Task, augmentation: Augmentation = "flip and shift") -> tfopt.Task:

@@ -5,7 +5,7 @@ no time for all of it: run it again, and it goes on where it was.
 
     python scripts/benchmark.py --suite=evaluation
     python scripts/benchmark.py --suite=ptq --data_dir=... --docs=docs
-    python scripts/benchmark.py --suite=frontier --data_dir=... --docs=docs --part_minutes=1
+    python scripts/benchmark.py --suite=frontier --data_dir=... --docs=docs --part_minutes=3
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _QUICK = flags.DEFINE_boolean(
 )
 _ONLY = flags.DEFINE_string("only", "*", "frontier: which cells to make, as net/row, a pattern.")
 _PART_MINUTES = flags.DEFINE_float(
-    "part_minutes", None, "frontier: begin no cell after so many minutes.", lower_bound=0
+    "part_minutes",
+    None,
+    "frontier: begin nothing after so many minutes; what is begun by then takes up to six more.",
+    lower_bound=0,
 )
 _DOCS = flags.DEFINE_string(
     "docs",

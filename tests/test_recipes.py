@@ -1,5 +1,6 @@
 """Every recipe runs in smoke mode and writes a whole result."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.testing import small_cnn
+from tfopt.training import fine_tune, steps_per_epoch
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("[0-9]*.py"))
 
@@ -44,10 +47,51 @@ def test_recipe_runs(recipe, tmp_path):
     assert len(recipe.read_text().splitlines()) <= 60
 
 
-def test_each_image_is_shifted_and_mirrored_by_itself(monkeypatch):
+@pytest.fixture
+def baselines(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPES[0].parent))
-    import baselines
+    return importlib.import_module("baselines")
 
+
+def test_a_baseline_is_trained_in_parts(baselines, digits, tmp_path):
+    calls = 0
+    while True:
+        calls += 1
+        try:
+            model = baselines.load_or_train(digits, epochs=(2.0, 1.0), cache=tmp_path, minutes=0)
+        except baselines.UnfinishedError as error:
+            assert f"of {2 * steps_per_epoch(digits)} steps" in str(error)
+            assert len(list(tmp_path.glob("*.part.npz"))) == 1
+        else:
+            break
+    assert calls == 2  # an epoch; another, and the second cycle
+    assert len(list(tmp_path.glob("*"))) == 2
+    assert tfopt.evaluate(model, task=digits, split="validation").value > 0.9
+    before = model.get_weights()
+    again = baselines.load_or_train(digits, epochs=(2.0, 1.0), cache=tmp_path, minutes=0)
+    assert all(map(np.array_equal, before, again.get_weights()))
+
+
+def test_what_is_kept_of_a_training_is_all_of_it(baselines, digits, tmp_path):
+    steps = steps_per_epoch(digits)
+    kept = baselines._Kept(tmp_path / "kept.npz", 2 * steps, end=0.0)
+    trained = small_cnn()
+    fine_tune(trained, digits, epochs=2, learning_rate=0.01, callbacks=[kept])
+    assert kept.steps == steps
+    assert not kept.is_done
+
+    fresh = small_cnn()
+    fresh.compile(type(trained.optimizer).from_config(trained.optimizer.get_config()))
+    again = baselines._Kept(kept.file, 2 * steps, end=None)
+    again.set_model(fresh)
+    again.on_train_begin()
+    assert again.steps == steps
+    for one, other in zip(kept._state(), again._state(), strict=True):
+        assert one.name == other.name
+        np.testing.assert_array_equal(one, other)
+
+
+def test_each_image_is_shifted_and_mirrored_by_itself(baselines):
     images, labels = np.random.default_rng(0).random((16, 32, 40, 3), np.float32), np.arange(16)
     loss = "sparse_categorical_crossentropy"
     task = tfopt.Task.from_arrays((images, labels), (images, labels), loss=loss)

@@ -18,7 +18,7 @@ from typing import Any
 
 import tfopt
 from benchmarks import BenchmarkReport, Settings, frontier_page, matrix_tiles
-from benchmarks.cells import Apart, kept, plain, said
+from benchmarks.cells import Apart, baselines, kept, plain, said
 from benchmarks.frontier_rows import NETS, QUICK_NETS, SMOKE_NETS, Net, Row, rows, smoke_rows
 from benchmarks.frontier_table import Cell, Latencies, goals
 
@@ -71,6 +71,13 @@ class _Part:
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
         self._only = settings.only
         self.left: list[str] = []
+        self.trained: set[str] = set()
+        """The nets whose baselines are known to be there."""
+
+    @property
+    def minutes(self) -> float | None:
+        """How many there are left; None for no end."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic()) / 60
 
     def takes(self, name: str) -> bool:
         """Whether something is to be begun; what there is no time for is left."""
@@ -92,14 +99,14 @@ def _cell(net: Net, row: Row, settings: Settings, apart: Apart, part: _Part) -> 
     seconds = 0.0
     for number in range(len(row.steps)):
         trained = _trained(net, row, number + 1, settings).with_suffix(".json")
-        if not trained.exists() and not part.takes(name):
+        if not trained.exists() and not _begins(name, net, settings, apart, part):
             return None
         make_step = functools.partial(_step, net, row, number, settings, apart)
         training = kept(trained, Training, make_step)
         if training.error:
             return Cell(row.name, row.owner, row.epochs, error=training.error)
         seconds += training.seconds
-    if not file.exists() and not part.takes(name):
+    if not file.exists() and not _begins(name, net, settings, apart, part):
         return None
 
     def make() -> Cell:
@@ -111,6 +118,29 @@ def _cell(net: Net, row: Row, settings: Settings, apart: Apart, part: _Part) -> 
         return cell
 
     return kept(file, Cell, make)
+
+
+def _begins(name: str, net: Net, settings: Settings, apart: Apart, part: _Part) -> bool:
+    """Whether something of a row is to be made now, from a baseline that is trained."""
+    if not part.takes(name):
+        return False
+    if net.name not in part.trained:
+        if not apart.call(_train_baseline, net, settings, part.minutes):
+            part.left.append(name)
+            return False
+        part.trained.add(net.name)
+    return True
+
+
+def _train_baseline(net: Net, settings: Settings, minutes: float | None) -> bool:
+    """Whether the baseline is there, after that many minutes of training."""
+    task = net.task(settings.data_dir)
+    try:
+        net.baseline(task, settings.cache / "baselines", minutes)
+    except baselines().UnfinishedError as error:
+        _tell(f"{net.name}: {error} of the baseline")
+        return False
+    return True
 
 
 def _step(net: Net, row: Row, number: int, settings: Settings, apart: Apart) -> Training:

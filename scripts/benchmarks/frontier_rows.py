@@ -60,14 +60,15 @@ class Net:
             return tfopt.Task.digits(batch_size=64)
         return tfopt.Task.from_tfds(self.data, data_dir=data_dir, batch_size=64)
 
-    def baseline(self, task: tfopt.Task, cache: Path) -> Any:
-        """The trained model all rows start from."""
+    def baseline(self, task: tfopt.Task, cache: Path, minutes: float | None = None) -> Any:
+        """The trained model all rows start from; may be unfinished after some minutes."""
         return baselines().load_or_train(
             task,
             epochs=self.baseline_epochs,
             cache=cache,
             architecture=self.architecture,
             augmentation=self.augmentation,
+            minutes=minutes,
         )
 
     def augmented(self, task: tfopt.Task) -> tfopt.Task:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import subprocess
@@ -120,6 +121,13 @@ def test_a_part_ends_in_time_and_takes_what_is_asked_for(benchmarks):
     assert part.takes("resnet8/QAT") and not part.takes("mnist/QAT") and part.left == ["mnist/QAT"]
     over = benchmarks.frontier._Part(benchmarks.Settings(part_minutes=0))
     assert not over.takes("mnist/QAT") and over.left == ["mnist/QAT"]
+
+
+def test_a_baseline_is_trained_as_far_as_the_time_goes(benchmarks, tmp_path):
+    net = dataclasses.replace(benchmarks.frontier_rows.SMOKE_NETS[0], baseline_epochs=(2.0,))
+    settings = benchmarks.Settings(cache=tmp_path)
+    assert not benchmarks.frontier._train_baseline(net, settings, minutes=0)
+    assert benchmarks.frontier._train_baseline(net, settings, minutes=0)
 
 
 def test_the_page_shows_tables_goals_and_fronts(benchmarks, table, cells, tmp_path):

@@ -64,8 +64,8 @@ def fine_tune(
         epochs: Passes over the training data; a fraction trains that share of the steps.
         steps: Batches to train on, instead of `epochs`.
         learning_rate: The peak of the learning rate.
-        callbacks: Keras callbacks. With any, each step is a call of its own, which is slower on
-            small models.
+        callbacks: Keras callbacks. With one that looks at batches, each step is a call of its own,
+            which is slower on small models.
         early_stopping: Ends the training when the metric on the validation data has not become
             better in so many of its ten evaluations, and keeps the best weights. None trains to
             the end, where the learning rate is zero, and keeps the last ones.
@@ -105,7 +105,7 @@ def fine_tune(
     watchers = [*callbacks, StopAtNaN(learning_rate), Progress(steps), *([best] if best else [])]
     start = time.monotonic()
     with _trained_in(strategy, model) as own:
-        _compile(own, task, steps, learning_rate, one_by_one=bool(callbacks))
+        _compile(own, task, steps, learning_rate, one_by_one=any(map(_looks_at_batches, callbacks)))
         history, done = _fit_all(own, task, steps, watchers)
         if best is not None:
             best.restore()
@@ -215,6 +215,15 @@ def _compile(
         steps_per_execution=1 if one_by_one else min(_STEPS_PER_CALL, steps),
         jit_compile=True if alone and not one_by_one and xla.pays(model, steps) else None,
     )
+
+
+def _looks_at_batches(callback: tf_keras.callbacks.Callback) -> bool:
+    """Whether a callback does anything between the steps of an epoch."""
+    plain = tf_keras.callbacks.Callback
+    names = [
+        f"on_{batch}_{edge}" for batch in ("batch", "train_batch") for edge in ("begin", "end")
+    ]
+    return any(getattr(type(callback), name) is not getattr(plain, name) for name in names)
 
 
 def _fit_all(
