@@ -84,7 +84,7 @@ NETS = (
         "resnet8",
         "cifar10",
         (60.0, 40.0),
-        6.0,
+        4.0,
         _RESNET_CUTS,
         _RESNET_RATE,
         ("block1_a_conv",),
@@ -148,7 +148,7 @@ def rows(net: Net) -> tuple[Row, ...]:
 
     Example:
         >>> {row.epochs for row in rows(NETS[0])}
-        {0, 6.0}
+        {0, 4.0}
     """
     return (*_references(), *_tfmot(net), *_tfopt(net))
 
