@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ Augmentation = Literal["flip and shift", "flip and shift each"]
 # Smaller images, of digits say, are not themselves when flipped.
 _NATURAL_IMAGE = 32
 _LEARNING_RATE = 5e-3
+_STEPS = "steps"
 
 
 class UnfinishedError(Exception):
@@ -48,7 +50,8 @@ def load_or_train(
         task: Images of shape (height, width, channels) and their classes.
         epochs: How long to train. Several numbers are as many cycles of the learning rate
             (Loshchilov and Hutter 2017, warm restarts).
-        cache: Directory of trained baselines. Each epoch is kept: what was stopped goes on there.
+        cache: Directory of trained baselines. Each epoch is kept: what was stopped goes on there,
+            with other random numbers than in one go.
         architecture: Which net; `auto` takes one that suits the size of the images.
         augmentation: Whether a batch is shifted as one, or `each` image by itself, which a net
             that is trained for longer does not learn by heart.
@@ -77,9 +80,11 @@ def load_or_train(
         file.parent.mkdir(parents=True, exist_ok=True)
         steps = total_steps(cycles[done - 1], steps_per_epoch(task))
         epoch_by_epoch = _Kept(file.with_suffix(".part.npz"), steps, end)
+        # each part sees the images in an order and with changes of its own
+        part = dataclasses.replace(task, seed=task.seed + done - 1 + epoch_by_epoch.kept_steps)
         fine_tune(
             model,
-            augmented(task, augmentation),
+            augmented(part, augmentation),
             epochs=cycles[done - 1],
             learning_rate=_LEARNING_RATE,
             callbacks=[epoch_by_epoch],
@@ -106,6 +111,14 @@ class _Kept(tf_keras.callbacks.Callback):
         self._aim, self._end = aim, end
 
     @property
+    def kept_steps(self) -> int:
+        """How many steps were trained in earlier calls."""
+        if not self.file.exists():
+            return 0
+        with np.load(self.file) as kept:
+            return int(kept[_STEPS])
+
+    @property
     def steps(self) -> int:
         """How many steps are trained, in this call and before."""
         return int(self.model.optimizer.iterations)
@@ -120,19 +133,22 @@ class _Kept(tf_keras.callbacks.Callback):
         self.model.optimizer.build(self.model.trainable_variables)
         if self.file.exists():
             with np.load(self.file) as kept:
-                for number, variable in enumerate(self._state()):
-                    variable.assign(kept[str(number)])
+                for name, variable in self._state().items():
+                    variable.assign(kept[name])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keeps what there is, all of it or nothing."""
         new = self.file.with_suffix(".new.npz")
-        np.savez(new, **{str(i): variable.numpy() for i, variable in enumerate(self._state())})
+        np.savez(new, **{name: variable.numpy() for name, variable in self._state().items()})
         new.rename(self.file)
         late = self._end is not None and time.monotonic() >= self._end
-        self.model.stop_training = late or self.is_done
+        if late or self.is_done:
+            self.model.stop_training = True
 
-    def _state(self) -> list[tf.Variable]:
-        return [*self.model.variables, *self.model.optimizer.variables]
+    def _state(self) -> dict[str, tf.Variable]:
+        optimizer = self.model.optimizer
+        variables = enumerate([*self.model.variables, *optimizer.variables])
+        return {_STEPS: optimizer.iterations, **{str(number): one for number, one in variables}}
 
 
 def augmented(task: tfopt.Task, augmentation: Augmentation = "flip and shift") -> tfopt.Task:

@@ -52,7 +52,7 @@ def test_a_pair_in_order_keeps_what_was_gained(first, second, task, trained):
     for step in steps:
         try:
             step.select(model)
-        except TechniqueError as error:  # before anything is trained, with the way out
+        except TechniqueError as error:  # with the way out; `optimize` says so before it trains
             assert "Fix: " in str(error)
             return
         before, model = model, step.apply(model, task)
@@ -63,6 +63,25 @@ def test_a_pair_in_order_keeps_what_was_gained(first, second, task, trained):
     inspection = tfopt.inspect(tflite)
     assert inspection.integer_only
     assert inspection.sparsity >= facts.measure(model).sparsity - 0.02
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("cluster", "round"), ("round", "bias"), ("aware", "bias")]
+)
+def test_a_step_that_has_no_layer_left_is_refused_untrained(first, second, task, monkeypatch):
+    steps = [TECHNIQUES[first], TECHNIQUES[second]]
+    monkeypatch.setattr(type(steps[0]), "apply", lambda *_: pytest.fail("it was trained"))
+    told = f"{steps[1].name} after {steps[0].name}, for the same layers"
+    with pytest.raises(SettingError, match=told):
+        tfopt.optimize(small_cnn(), steps, task=task, target=tfopt.Target.int8())
+
+
+def test_a_step_that_has_layers_left_is_not(task):
+    clusters = tfopt.WeightClustering(epochs=0.4, skip=("probabilities",))
+    rounding = tfopt.RoundWeights(method="nearest", ranges="max")
+    target = tfopt.Target.int8()
+    result = tfopt.optimize(small_cnn(), [clusters, rounding], task=task, target=target)
+    assert result.report.steps[-1].touched == ("probabilities",)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +107,9 @@ def test_another_student_comes_first():
     check_order([student, TECHNIQUES["channels"], TECHNIQUES["distil"]])
 
 
-def test_a_layer_that_grows_again_is_a_lost_gain(trained):
-    small = tfopt.ChannelPruning(channels=0.5).wrap(small_cnn(), steps_per_epoch=1).model
+def test_a_layer_that_grows_again_is_a_lost_gain():
+    technique = tfopt.ChannelPruning(channels=0.5, allocation="uniform")
+    small = technique.wrap(small_cnn(), steps_per_epoch=1).model
     lost = facts.lost_gains(facts.measure(small), facts.measure(small_cnn()))
     assert lost[0] == "stem_conv (kernel) had 36 weights and now has 72"
     assert facts.lost_gains(facts.measure(small_cnn()), facts.measure(small)) == []

@@ -16,7 +16,7 @@ from tfopt.measure.groups import check_groups
 from tfopt.measurement import Done, Measurements
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
-from tfopt.technique import Technique, check_order
+from tfopt.technique import Technique, check_left, check_order
 from tfopt.tflite.sparse import encode
 
 if TYPE_CHECKING:
@@ -53,8 +53,11 @@ class Chain:
         self.target = dataclasses.replace(target, sparse_encoding=False)
         self.baseline = load_model(model)
         task.check_training(self.baseline)
+        current, selections = self.baseline, []
         for technique in techniques:
-            technique.select(self.baseline)
+            selections.append(technique.select(current))
+            current = technique.begun_with(current)
+        check_left(techniques, selections)
         self.task = dataclasses.replace(task, teacher=self.baseline)
         self.rows = Measurements(task)
         self.rows.add("baseline", self.baseline, Target.float32())
@@ -83,7 +86,7 @@ class Chain:
         return made
 
     def _made(self, technique: Technique, model: tf_keras.Model) -> Checkpoint:
-        selection, before = technique.select(model), facts.measure(model)
+        before = facts.measure(model)
         if isinstance(technique, FineTuned):
             technique = technique.pinned(model, self.task)
         with training.recorded() as trainings:
@@ -95,6 +98,7 @@ class Chain:
                 expected=f"{technique.name} to keep the sparsity and the clusters it finds",
                 fix="put the step before the one whose gain it undid, or skip the layers named",
             )
+        selection = technique.changed(model, optimized)
         done = Done(selection, technique.settings, tuple(trainings))
         return Checkpoint(technique, optimized, done)
 

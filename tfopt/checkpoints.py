@@ -62,7 +62,8 @@ class Checkpoints:
         self._folder = cache.directory(directory) if alone else None
         self._task = task
         self._data = task.fingerprint() if self._folder else ""
-        self._teacher = facts.weights_checksum(task.teacher) if task.teacher else None
+        teacher = task.teacher if self._folder else None
+        self._teacher = facts.weights_checksum(teacher) if teacher else None
 
     def find(
         self, place: Path | None, technique: Technique, model: tf_keras.Model
@@ -95,7 +96,7 @@ class Checkpoints:
             stacklevel=4,
         )
         return Checkpoint(
-            applied, found, Done(technique.select(model), applied.settings, trainings)
+            applied, found, Done(technique.changed(model, found), applied.settings, trainings)
         )
 
     @staticmethod

@@ -38,7 +38,8 @@ class Teaching:
         """Refuses a student that cannot imitate the teacher, before anything is trained.
 
         Raises:
-            TechniqueError: Inputs, outputs or features differ in shape, or a layer is unknown.
+            TechniqueError: Inputs, outputs or features differ in shape, one gives logits where the
+                other gives probabilities, or a layer is unknown.
         """
         for side in ("inputs", "outputs"):
             theirs, ours = (_shapes(getattr(m, side)) for m in (self.teacher, student))
@@ -47,6 +48,15 @@ class Teaching:
                     received=f"a teacher with {side} of shapes {theirs} for a student with {ours}",
                     expected="the same shapes",
                     fix="give a teacher of the same task, with as many classes",
+                )
+        scales = ([_scale(output) for output in m.outputs] for m in (self.teacher, student))
+        for name, taught_as, own in zip(student.output_names, *scales, strict=True):
+            if {taught_as, own} == {"logits", "probabilities"}:
+                raise TechniqueError(
+                    received=f"a teacher that gives {taught_as} for output {name!r}, of which the "
+                    f"student gives {own}",
+                    expected="both to give the same",
+                    fix="let both end with the same activation, softmax or none",
                 )
         for pair in self.features:
             taught, learnt = (
@@ -187,6 +197,18 @@ def _layer(model: tf_keras.Model, name: str) -> Any:
             fix="correct the pair (the teacher's layer, the student's layer)",
         )
     return model.get_layer(name)
+
+
+def _scale(output: Any) -> str | None:
+    """What an output is, told by the layer it comes from; None if that is unknown."""
+    layer = output._keras_history.layer
+    layer = getattr(layer, "layer", layer)  # the layer inside a wrapper
+    if isinstance(layer, tf_keras.layers.Softmax):
+        return "probabilities"
+    activation = getattr(getattr(layer, "activation", None), "__name__", None)
+    if activation in ("softmax", "sigmoid"):
+        return "probabilities"
+    return "logits" if activation == "linear" and hasattr(layer, "kernel") else None
 
 
 def _shapes(tensors: Sequence[Any]) -> list[tuple[int | None, ...]]:

@@ -77,6 +77,8 @@ class Technique(abc.ABC):
     stage: ClassVar[Stage]
     headline: ClassVar[tuple[str, ...]] = ()
     """The settings a report always shows, defaults included."""
+    finishes: ClassVar[tuple[str, ...]] = ()
+    """Techniques that can do nothing for layers which this one has touched."""
 
     @abc.abstractmethod
     def select(self, model: tf_keras.Model) -> Selection:
@@ -98,6 +100,19 @@ class Technique(abc.ABC):
         Raises:
             TechniqueError: The result does not hold what the technique claims.
         """
+
+    def changed(self, model: tf_keras.Model, optimized: tf_keras.Model) -> Selection:
+        """Says which layers were touched, now that it is done: by itself, what `select` says.
+
+        Args:
+            model: The model given.
+            optimized: What was made of it.
+        """
+        return self.select(model)
+
+    def begun_with(self, model: tf_keras.Model) -> tf_keras.Model:
+        """Returns the model whose layers the next step finds: by itself, those of the one given."""
+        return model
 
     @property
     def starts_over(self) -> bool:
@@ -151,4 +166,30 @@ def check_order(techniques: Sequence[Technique]) -> None:
                 expected=f"{after.stage.name.lower()} before {before.stage.name.lower()}, since "
                 "training a later change would undo the earlier one",
                 fix=f"use this order: {', '.join(step.name for step in works)}",
+            )
+
+
+def check_left(techniques: Sequence[Technique], selections: Sequence[Selection]) -> None:
+    """Refuses, before anything is trained, a step to which the steps before it leave no layer.
+
+    Args:
+        techniques: The steps.
+        selections: What each would touch in the model as it is.
+
+    Raises:
+        SettingError: There is one.
+    """
+    for place, (technique, selection) in enumerate(zip(techniques, selections, strict=True)):
+        finished: set[str] = set()
+        before = []
+        for earlier, touched in zip(techniques[:place], selections[:place], strict=True):
+            if technique.name in earlier.finishes:
+                finished.update(touched.touched)
+                before.append(earlier.name)
+        if before and finished.issuperset(selection.touched):
+            raise SettingError(
+                received=f"{technique.name} after {' and '.join(before)}, for the same layers",
+                expected=f"layers that {technique.name} can still change: it leaves alone what "
+                f"{' and '.join(before)} has touched",
+                fix=f"leave one of the two out, or name layers to skip in {before[-1]}",
             )

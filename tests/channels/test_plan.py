@@ -34,6 +34,20 @@ def test_uniform_plans_take_the_same_share_in_steps(found):
     assert sizes(found, plan.kept(1.0)) == [8, 2]
 
 
+@pytest.mark.parametrize(
+    ("channels", "multiple", "step"),
+    [(64, 8, 8), (32, 8, 8), (24, 8, 4), (16, 8, 4), (31, 8, 4), (40, 16, 8), (48, 12, 12),
+     (3, 8, 1)],
+)  # fmt: skip
+def test_multiples_are_halved_until_a_group_has_four(channels, multiple, step):
+    image = layers.Input((8, 8, 1))
+    x = layers.Conv2D(channels, 3)(image)
+    found = analyse(tf_keras.Model(image, layers.Conv2D(2, 1)(x)))
+    plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=multiple)
+    kept = {sizes(found, plan.kept(strength))[0] for strength in np.linspace(0, 1, 200)}
+    assert kept == {*range(step, channels + 1, step), channels}
+
+
 def test_the_most_important_units_are_kept(found):
     scores = np.random.default_rng(0).random(found.units)
     plan = Plan(found, scores, allocation="uniform", multiple_of=1)
@@ -78,7 +92,7 @@ def test_an_aim_out_of_reach_names_the_groups(found):
     plan = Plan(found, np.arange(found.units), allocation="global", multiple_of=8)
     with pytest.raises(TechniqueError, match=r"every channel of wide, narrow.*channels=0\.861"):
         Aim("channels", 0.95).limits(found, plan, 1)
-    with pytest.raises(TechniqueError, match="which the emptiest network takes"):
+    with pytest.raises(TechniqueError, match=r"which the emptiest network takes.*allow more time"):
         Aim("latency_ms", 1e-6, "float32").limits(found, plan, 1)
 
 

@@ -1,10 +1,9 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
 import tfopt
 from tfopt.errors import SettingError, TechniqueError
+from tfopt.keras_gate import tf_keras
 from tfopt.techniques.distillation import Distillation
 from tfopt.techniques.magnitude_pruning import MagnitudePruning
 from tfopt.testing import dense_net, small_cnn
@@ -24,13 +23,13 @@ def test_the_baseline_teaches_in_optimize(digits, trained, monkeypatch):
     spy = lambda self, student: (teachers.append(self.teacher), teach(self, student))  # noqa: E731
     monkeypatch.setattr("tfopt.teaching.Teaching.teach", spy)
     steps = [
-        MagnitudePruning(epochs=0.5, teacher="baseline"),
         Distillation(epochs=0.1, skip=("Conv2D", "Dense")),
+        MagnitudePruning(epochs=0.5, teacher="baseline"),
+        tfopt.QuantizationAware(epochs=0.1, teacher="baseline"),
     ]
-    task = dataclasses.replace(digits, teacher=baseline)
-    pruned = steps[0].apply(baseline, task)
-    steps[1].apply(pruned, task)
-    assert teachers == [baseline, baseline]
+    target = tfopt.Target.int8(refine=False)
+    result = tfopt.optimize(baseline, steps, task=digits, target=target)
+    assert teachers == 3 * [result.baseline]
 
 
 def test_layers_left_alone_stay_as_they_are_and_trainable(digits):
@@ -48,6 +47,8 @@ def test_layers_left_alone_stay_as_they_are_and_trainable(digits):
 def test_settings_are_checked():
     with pytest.raises(SettingError, match=r"temperature=0.*above 0"):
         Distillation(temperature=0)
+    with pytest.raises(SettingError, match=r"temperature=inf.*above 0"):
+        Distillation(temperature=float("inf"))
     with pytest.raises(SettingError, match=r"weight=1\.5.*share from 0 to 1"):
         Distillation(weight=1.5)
     with pytest.raises(SettingError, match="pairs"):
@@ -62,6 +63,31 @@ def test_a_teacher_that_does_not_match_is_refused_before_training(tmp_path):
     tfopt.save_model(small_cnn(classes=7), tmp_path / "other.keras")
     with pytest.raises(TechniqueError, match="teacher with outputs of shapes"):
         Distillation(teacher=str(tmp_path / "other.keras")).select(small_cnn())
+
+
+def test_a_teacher_of_logits_cannot_teach_probabilities(tmp_path):
+    student = small_cnn()
+    flat = student.layers[-1].input
+    logits = tf_keras.layers.Dense(10, name="logits")(flat)
+    tfopt.save_model(tf_keras.Model(student.input, logits), tmp_path / "logits.h5")
+    teacher = str(tmp_path / "logits.h5")
+    told = "a teacher that gives logits for output 'probabilities', of which the student gives prob"
+    with pytest.raises(TechniqueError, match=told):
+        Distillation(teacher=teacher).select(student)
+    Distillation(teacher=teacher, student=teacher).select(student)
+
+
+def test_steps_after_a_student_are_checked_against_the_student(digits, tmp_path):
+    tfopt.save_model(dense_net(), tmp_path / "student.h5")
+    first = Distillation(student=str(tmp_path / "student.h5"), epochs=0.1)
+    hidden = next(layer.name for layer in dense_net().layers if layer.name == "hidden")
+    steps = [first, MagnitudePruning(only=(hidden,), epochs=0.1)]
+    target = tfopt.Target.int8(refine=False)
+    result = tfopt.optimize(small_cnn(), steps, task=digits, target=target)
+    assert result.report.steps[-1].touched == (hidden,)
+    with pytest.raises(SettingError, match="stem_conv"):
+        wrong = MagnitudePruning(only=("stem_conv",), epochs=0.1)
+        tfopt.optimize(small_cnn(), [first, wrong], task=digits, target=target)
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,21 @@ def test_an_aim_out_of_reach_is_refused_before_training():
 def test_settings_are_checked(settings, message):
     with pytest.raises(SettingError, match=message):
         LowRank(**settings)
+
+
+def test_the_report_names_the_layers_that_were_really_factorized(trained, digits):
+    technique = tfopt.LowRank(macs=0.3, allocation="sensitivity", epochs=0.03)
+    model = trained(small_cnn)
+    optimized = technique.apply(model, digits)
+    changed = technique.changed(model, optimized)
+    there = {layer.name for layer in optimized.layers}
+    assert changed.touched == tuple(
+        layer.name for layer in model.layers if f"{layer.name}_factor1" in there
+    )
+    left = set(technique.select(model).touched) - set(changed.touched)
+    assert left <= {skipped.layer for skipped in changed.skipped}
+
+
+def test_a_drop_that_allows_nothing_is_refused_by_its_name(trained, digits):
+    with pytest.raises(TechniqueError, match="raise max_drop"):
+        tfopt.LowRank(max_drop=1e-6, epochs=0.03).apply(trained(small_cnn), digits)

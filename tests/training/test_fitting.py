@@ -116,3 +116,39 @@ def test_a_step_is_traced_once(technique, task):
     fine_tune(model, task, epochs=1.5, learning_rate=1e-3)
     assert len(traces) == 1
     assert model.train_step is train_step
+
+
+class Rates(tf_keras.callbacks.Callback):
+    """Keeps the learning rate of each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        self.rates.append(float(optimizer._learning_rate(optimizer.iterations)))
+
+
+def test_the_learning_rate_rises_and_falls_to_zero(digits):
+    seen = Rates()
+    fine_tune(small_cnn(), digits, steps=40, learning_rate=0.1, callbacks=[seen])
+    assert len(seen.rates) == 40
+    assert np.argmax(seen.rates) == 4  # a tenth
+    assert seen.rates[4] == pytest.approx(0.1)
+    assert (np.diff(seen.rates[:5]) > 0).all()
+    assert (np.diff(seen.rates[4:]) < 0).all()
+    assert seen.rates[-1] < 0.001
+
+
+def test_only_who_looks_at_batches_makes_each_step_a_call(digits):
+    ends = []
+    for callback in (
+        tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(epoch)),
+        Rates(),
+        tf_keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None),
+    ):
+        model = small_cnn()
+        fine_tune(model, digits, steps=8, learning_rate=0.01, callbacks=[callback])
+        ends.append(model._steps_per_execution.numpy())
+    assert ends == [0, 8, 1, 1]

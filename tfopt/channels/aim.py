@@ -108,7 +108,8 @@ class Aim:
             received=f"{self.name}={self.value:g}, for which every channel of "
             f"{', '.join(left[:5])} would have to go",
             expected=f"{least}, where each group keeps a step of channels",
-            fix="aim lower, pass multiple_of=1 for smaller steps, or leave fewer layers out",
+            fix=f"{'allow more time' if self.name == 'latency_ms' else 'aim lower'}, pass "
+            "multiple_of=1 for smaller steps, or leave fewer layers out",
         )
 
 

@@ -16,7 +16,7 @@ measured."""
 Shares = Callable[[float], Sequence[float]]
 """The share that each group loses, for a strength between 0 and 1."""
 
-# A group is cut in steps of a quarter of it at the most, however wide the kernels' multiples are.
+# A group is cut in steps of a quarter of it at the most: multiples are halved until they are.
 _COARSEST = 4
 
 
@@ -29,8 +29,8 @@ class Plan:
             `allocation="global"` between groups.
         allocation: See `Allocation`.
         shares: What `"sensitivity"` allots; without, each group loses the same share.
-        multiple_of: Kept channels are rounded to multiples of so many, or to steps of a quarter of
-            the group, whichever is smaller. Attention heads are not rounded.
+        multiple_of: Kept channels are rounded to multiples of so many, halved until a group has
+            four of them. Attention heads are not rounded.
 
     Example:
         >>> from tfopt.graph.dependencies import analyse
@@ -113,7 +113,8 @@ class Plan:
         """How many units of a group to keep, as whole steps."""
         size = len(group.units)
         step = 1 if group.one_by_one else max(1, self._multiple_of // group.width)
-        step = min(step, max(1, size // _COARSEST))
+        while step > max(1, size // _COARSEST):
+            step //= 2
         return min(size, max(step, round(count / step) * step))
 
 

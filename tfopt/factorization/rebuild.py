@@ -13,6 +13,16 @@ from tfopt.keras2 import copying
 from tfopt.keras_gate import tf_keras
 
 
+def factor_name(layer: str, number: int) -> str:
+    """Returns the name of a factor of a layer; the last has the layer's own.
+
+    Args:
+        layer: The layer's name.
+        number: From 1 on.
+    """
+    return f"{layer}_factor{number}"
+
+
 def factorized(model: tf_keras.Model, choices: Mapping[str, Choice]) -> tf_keras.Model:
     """Returns a model whose layers are factorized as chosen; all else is copied.
 
@@ -55,7 +65,7 @@ def _chain(layer: Layer, factors: tuple[np.ndarray, ...]) -> list[Layer]:
     for index, factor in enumerate(factors):
         last = index == len(factors) - 1
         changes: dict[str, Any] = (
-            {} if last else {**plain, "name": f"{layer.name}_factor{index + 1}"}
+            {} if last else {**plain, "name": factor_name(layer.name, index + 1)}
         )
         if isinstance(layer, tf_keras.layers.Dense):
             changes["units"] = factor.shape[-1]

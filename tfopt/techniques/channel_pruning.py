@@ -60,8 +60,8 @@ class ChannelPruning(FineTuned):
         allocation: Whether all channels compete (`"global"`: unimportant layers lose most, and a
             residual branch may go as a whole), each layer loses the same share (`"uniform"`), or
             more where the outputs suffer least, as measured on validation data (`"sensitivity"`).
-        multiple_of: Channels are kept in multiples of so many, as kernels like them, or in
-            quarters of a layer that has few.
+        multiple_of: Channels are kept in multiples of so many, as kernels like them; of
+            half as many, and so on, in a layer with fewer than four times that.
         refit: Refit the layers behind removed channels on representative data, to what they gave.
         iterations: Remove in so many cuts, each followed by its part of the fine-tuning.
         epochs: Passes over the training data, all iterations together.

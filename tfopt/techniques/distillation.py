@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt.errors import SettingError
@@ -72,7 +73,7 @@ class Distillation(FineTuned):
                 fix='write features=(("pool", "pool"),)',
             )
         object.__setattr__(self, "features", tuple(tuple(pair) for pair in self.features))
-        if not _is_number(self.temperature) or not self.temperature > 0:
+        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
             raise SettingError(
                 received=f"temperature={self.temperature!r}",
                 expected="a number above 0",
@@ -157,6 +158,10 @@ class Distillation(FineTuned):
             return stripped
 
         return Wrapped(student, [], strip, selection)
+
+    def begun_with(self, model: tf_keras.Model) -> tf_keras.Model:
+        """Returns the student, which later steps are given."""
+        return self._student(model)
 
     def _student(self, model: tf_keras.Model) -> tf_keras.Model:
         """What is to be trained: a model of its own."""

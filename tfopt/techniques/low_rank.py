@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.factorization.plan import Choice, Planner, reason_to_skip
-from tfopt.factorization.rebuild import factorized
+from tfopt.factorization.rebuild import factor_name, factorized
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import clone, load_model, tf_keras
@@ -31,6 +31,7 @@ Method = Literal["auto", "spatial", "tucker"]
 Allocation = Literal["uniform", "sensitivity"]
 
 _AIMS = ("energy", "macs", "parameters", "max_drop")
+_NO_USE = "its product would cost more than the layer, or more accuracy than those of other layers"
 _FIELDS = {"macs": "macs", "parameters": "weights", "max_drop": "macs"}
 
 
@@ -130,6 +131,13 @@ class LowRank(FineTuned):
             raise self._nothing_pays(model)
         return self._selection(model, able, planner.choices(0.0))
 
+    def changed(self, model: tf_keras.Model, optimized: tf_keras.Model) -> Selection:
+        """Says which layers were factorized: of those that can be, as many as the aim needed."""
+        able, planner = self._planner(model)
+        there = {layer.name for layer in optimized.layers}
+        made = {n: one for n, one in planner.choices(0.0).items() if factor_name(n, 1) in there}
+        return self._selection(model, able, made)
+
     def judged_on(self, task: Task) -> None:
         """The weights alone say what goes first."""
 
@@ -209,7 +217,7 @@ class LowRank(FineTuned):
     ) -> Selection:
         """The layers that are factorized, and why the others are not."""
         left = tuple(
-            Skipped(name, type(model.get_layer(name)).__name__, "its product would cost more")
+            Skipped(name, type(model.get_layer(name)).__name__, _NO_USE)
             for name in able.touched
             if name not in choices
         )
@@ -219,7 +227,8 @@ class LowRank(FineTuned):
         return TechniqueError(
             received=f"model {model.name!r}, of which no layer pays with {self.settings}",
             expected="at least one layer whose product costs less than itself",
-            fix="lower energy, or remove channels instead: tfopt.ChannelPruning",
+            fix=f"{'raise max_drop' if self.max_drop is not None else 'lower energy'}, or remove "
+            "channels instead: tfopt.ChannelPruning",
         )
 
     def _energies(

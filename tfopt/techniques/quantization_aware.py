@@ -75,6 +75,7 @@ class QuantizationAware(FineTuned):
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
     headline: ClassVar[tuple[str, ...]] = ("epochs",)
+    finishes: ClassVar[tuple[str, ...]] = ("CorrectBias",)
     calibration_samples: ClassVar[int] = 256
 
     learning_rate: float = 3e-4

@@ -100,6 +100,7 @@ class RoundWeights(Technique):
 
     stage: ClassVar[Stage] = Stage.QUANTIZATION
     headline: ClassVar[tuple[str, ...]] = ("method", "bits")
+    finishes: ClassVar[tuple[str, ...]] = ("CorrectBias",)
     probed: ClassVar[tuple[str, ...]] = ("ranges", "only", "skip")
 
     method: Method = "adaround"

@@ -67,6 +67,7 @@ class WeightClustering(KernelTechnique):
 
     stage: ClassVar[Stage] = Stage.SHARING
     headline: ClassVar[tuple[str, ...]] = ("clusters", "epochs")
+    finishes: ClassVar[tuple[str, ...]] = ("RoundWeights",)
     protocol: ClassVar[str] = CLUSTERABLE
     settled: ClassVar[float] = 0.0
 

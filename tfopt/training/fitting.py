@@ -103,9 +103,10 @@ def fine_tune(
     if early_stopping is not None:
         best = Best(task, steps, patience=early_stopping, settled=settled)
     watchers = [*callbacks, StopAtNaN(learning_rate), Progress(steps), *([best] if best else [])]
+    one_by_one = any(each._implements_train_batch_hooks() for each in callbacks)
     start = time.monotonic()
     with _trained_in(strategy, model) as own:
-        _compile(own, task, steps, learning_rate, one_by_one=any(map(_looks_at_batches, callbacks)))
+        _compile(own, task, steps, learning_rate, one_by_one=one_by_one)
         history, done = _fit_all(own, task, steps, watchers)
         if best is not None:
             best.restore()
@@ -215,15 +216,6 @@ def _compile(
         steps_per_execution=1 if one_by_one else min(_STEPS_PER_CALL, steps),
         jit_compile=True if alone and not one_by_one and xla.pays(model, steps) else None,
     )
-
-
-def _looks_at_batches(callback: tf_keras.callbacks.Callback) -> bool:
-    """Whether a callback does anything between the steps of an epoch."""
-    plain = tf_keras.callbacks.Callback
-    names = [
-        f"on_{batch}_{edge}" for batch in ("batch", "train_batch") for edge in ("begin", "end")
-    ]
-    return any(getattr(type(callback), name) is not getattr(plain, name) for name in names)
 
 
 def _fit_all(
