@@ -11,7 +11,7 @@ FLOAT = "float32"
 CONVERTER = "TensorFlow's converter"
 MOST_LOST = 0.01
 # Two files of the same network differ by as much when timed twice.
-_SAME_LATENCY = 1.03
+SAME_LATENCY = 1.03
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,9 +161,10 @@ def goals(cells: Sequence[Cell], latencies: Latencies) -> list[Goal]:
     for name, timed in latencies.all.items():
         found.append(_smaller_and_faster(ours, stock, timed, name))
         found.append(_beats_peer(ours, best, timed, name))
+    found.append(_fronts(cells, "bytes", lambda cell: cell.bytes, 1.0))
     found.append(_fronts(cells, "deflated bytes", lambda cell: cell.deflated, 1.0))
     for name, timed in latencies.all.items():
-        found.append(_fronts(cells, name, median(timed), _SAME_LATENCY))
+        found.append(_fronts(cells, name, median(timed), SAME_LATENCY))
     return found
 
 
@@ -220,7 +221,7 @@ def _goal(
 def _fronts(cells: Sequence[Cell], name: str, measure: Measure, same: float) -> Goal:
     """No point of a peer's front lies outside tfopt's."""
     ours = [cell for cell in cells if cell.owner == "tfopt" and cell.accuracy is not None]
-    theirs = [cell for cell in cells if cell.owner not in ("tfopt", "")]
+    theirs = [cell for cell in cells if cell.owner != "tfopt" and cell.name != FLOAT]
     outside = [
         peer
         for peer in front(theirs, measure)
