@@ -59,7 +59,8 @@ class FineTuned(Budgeted, abc.ABC):
         only: Names or class names of the layers to touch; None for all that can be.
         skip: Names or class names of layers to leave alone.
         teacher: `"baseline"` trains on what the float baseline answers, too (in `apply` without
-            `optimize`, the model given); None on the labels alone.
+            `optimize`, the model given); None on the labels alone. Not what `wrap` returns: in a
+            loop of your own, `tfopt.teaching.Teaching(teacher).teach(model)` does it.
     """
 
     only: tuple[str, ...] | None = None
