@@ -201,10 +201,12 @@ def _tfopt(net: Net) -> list[Row]:
     grid = _step(tfopt.RoundWeights(bits=4))
     mixed = [*_cut(net, few, 0.3 * whole), _pruned(0.7, 0.3 * whole), *_shared(0.4 * whole)]
     begun = _cut(net, some, 0.3 * whole)
-    chains = {
+    chains: dict[str, tuple[list[Step], Step]] = {
+        "conversion alone": ([], eight),
         "QAT": ([_quantized(whole)], eight),
         "prune 50 %": ([_pruned(0.5, whole)], eight),
         "prune 50 %, rounded to 4 bits": ([_pruned(0.5, whole), grid], as_it_is),
+        "prune 65 %, rounded to 4 bits": ([_pruned(0.65, whole), grid], as_it_is),
         "prune 50 %, cluster 16, QAT": ([half, *_shared(whole / 2)], eight),
         "prune 80 %, QAT": ([most, _quantized(0.4 * whole)], eight),
         "prune 80 %, QAT, stored sparse": ([most, _quantized(0.4 * whole)], sparse),
