@@ -214,7 +214,8 @@ def test_a_branch_that_is_removed_whole_is_gone_from_the_file(trained, task):
     technique = tfopt.ChannelPruning(channels=0.99, only=("first_conv",), epochs=0.03)
     pruned = technique.apply(model, task)
     left = {layer.name for layer in pruned.layers}
-    assert not left & {"first_conv", "first_bn", "second_conv", "add"}
+    # a ReLU behind a ReLU changes nothing, but is an op of its own where ranges are trained
+    assert not left & {"first_conv", "first_bn", "second_conv", "add", "add_relu"}
     target = tfopt.Target.int8(refine=False)
     files = [tfopt.convert(each, task=task, target=target) for each in (model, pruned)]
     ops = [[op.name for op in tfopt.inspect(file).ops] for file in files]

@@ -66,6 +66,8 @@ def slice_channels(dependencies: Dependencies, kept: np.ndarray) -> tf_keras.Mod
             return lambda *args, **kwargs: [_GONE] * len(outputs(layer._inbound_nodes[0]))
         copies.append((layer, _copy(layer, settings.get(id(layer)))))
         is_result = any(tensor is result for tensor in calls[id(layer)] for result in results)
+        if lost and not is_result and not layer.weights and _rectifies(layer):
+            return _unless_rectified(copies[-1][1])
         rewrite = dependencies.rewrites.get(id(layer))
         return _called(copies[-1][1], is_result, rewrite and functools.partial(rewrite, count))
 
@@ -74,6 +76,27 @@ def slice_channels(dependencies: Dependencies, kept: np.ndarray) -> tf_keras.Mod
     for layer, copy in copies:
         _fill(copy, layer, dependencies.axes_of(layer), kept)
     return sliced
+
+
+def _rectifies(layer: Layer) -> tuple[float | None] | None:
+    """Where a layer's outputs are cut off above, if it is a plain ReLU or ends with one."""
+    if type(layer) is tf_keras.layers.ReLU:
+        plain = not layer.negative_slope and not layer.threshold
+        return (layer.max_value,) if plain else None
+    name = getattr(getattr(layer, "activation", None), "__name__", None)
+    return {"relu": (None,), "relu6": (6.0,)}.get(str(name))
+
+
+def _unless_rectified(relu: Layer) -> Callable[..., Any]:
+    """Leaves a ReLU out that stands behind its like, now that the branch between them is gone."""
+
+    def call(x: Any) -> Any:
+        if x is _GONE:
+            return _GONE
+        repeats = _rectifies(x._keras_history.layer) == _rectifies(relu)
+        return x if repeats else relu(x)
+
+    return call
 
 
 def _lost(dependencies: Dependencies, kept: np.ndarray) -> set[int]:
