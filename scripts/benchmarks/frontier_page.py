@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ for clustering and quantization-aware training (both), and for removed channels 
 Accuracies are of all test images. TF-MOT runs through its own API and TensorFlow's converter;
 tfopt's rows learn from the baseline as their teacher too. Bytes are of the file, deflated ones of
 the file compressed. Latencies are of one image on one thread, of all files in turns; those within
-{same:.0%} of each other count as the same where fronts are compared. A goal looks at all rows of
+{same} of each other count as the same where fronts are compared. A goal looks at all rows of
 an owner, of which tfopt has {ours} and TF-MOT {theirs}."""
 _TILES = """\
 This CPU has matrix tiles (AMX), on which a convolution of 8-bit numbers with 16 channels takes as
@@ -80,12 +81,13 @@ def write(
 def _introduction(nets: Sequence[Net]) -> str:
     """What the tables show, and how it came about."""
     owners = [row.owner for row in rows(nets[0])]
-    return _INTRODUCTION.format(
+    title, told = _INTRODUCTION.format(
         cut_rates=" and ".join(f"{net.cut_rate:g} ({net.name})" for net in nets),
-        same=SAME_LATENCY - 1,
+        same=f"{SAME_LATENCY - 1:.0%}".replace("%", " %"),
         ours=owners.count("tfopt"),
         theirs=owners.count("TF-MOT"),
-    )
+    ).split("\n\n")
+    return f"{title}\n\n{textwrap.fill(told, 100)}"
 
 
 def draw(
