@@ -15,6 +15,9 @@ SAME = 1e-3  # float32 in another order of operations, against the largest outpu
 CLOSE = {"float32": SAME, "int8": 0.35, "int16x8": 0.1}
 """The largest error of a file, by its numerics: the root mean square against the outputs'."""
 
+LOST_DB = 5.0
+"""A layer that loses so much signal, and has no more left, computes something else."""
+
 _WORDS = 70
 
 

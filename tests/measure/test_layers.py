@@ -9,6 +9,7 @@ from tfopt.keras_gate import tf_keras
 from tfopt.measure.layers import LayerError, compare_layers
 from tfopt.techniques.equalize_channels import EqualizeChannels
 from tfopt.testing import depthwise_net, residual_net, small_cnn, stress
+from tfopt.testing.zoo import settle
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,26 @@ def test_a_float_file_is_equal(digits):
     tflite = tfopt.convert(model, task=digits, target=tfopt.Target.float32())
     for row in compare_layers(tflite, model, task=digits).layers:
         assert row.sqnr_db > 90 and row.dtype == "float32"
+
+
+def test_a_layer_of_several_ops_is_compared_where_its_last_op_ends(digits):
+    """A batch norm alone is a product and a sum, a separable convolution two convolutions."""
+    layers = tf_keras.layers
+    inputs = layers.Input((8, 8, 1))
+    plain = layers.Conv2D(8, 3, padding="same", name="plain")(inputs)
+    both = layers.Concatenate(name="both")([inputs, plain])
+    x = layers.ReLU(name="active")(layers.BatchNormalization(name="norm")(both))
+    x = layers.SeparableConv2D(9, 3, padding="same", use_bias=False, name="separable")(x)
+    x = layers.BatchNormalization(name="after")(x)
+    outputs = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    model = tf_keras.Model(inputs, outputs)
+    settle(model)
+
+    tflite = tfopt.convert(model, task=digits, target=tfopt.Target.float32())
+    compared = {row.layer: row for row in compare_layers(tflite, model, task=digits).layers}
+    assert compared["active"].fused == ("norm", "active")
+    assert compared["after"].fused == ("separable", "after")
+    assert min(row.sqnr_db for row in compared.values()) > 90
 
 
 def test_a_layer_whose_channels_differ_in_range_is_the_worst_and_gets_advice(digits, trained):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import tfopt
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
@@ -146,6 +148,34 @@ def test_wrong_outputs_are_failures(parts):
         judging.require_close("the file", float("nan"), 0.05)
     with pytest.raises(judging.WrongResult, match=r"shapes \[\(2, 3\)\] instead of \[\(3, 2\)\]"):
         judging.largest_error(ours, [np.ones((3, 2))])
+
+
+@pytest.fixture
+def a_strict_judge(parts, monkeypatch):
+    """A model, and how its int8 file is judged if no error at its outputs is small enough."""
+    from coverage_parts import ours
+    from coverage_parts.subject import Subject
+
+    monkeypatch.setitem(ours.CLOSE, "int8", 0.0)
+    return Subject(parts[3].row_named("zoo/tf_keras/lenet")), ours
+
+
+def test_rounding_that_adds_up_is_told_from_a_wrong_layer(a_strict_judge, parts, monkeypatch):
+    subject, ours = a_strict_judge
+    cell = ours.COLUMNS["int8"](subject)
+    assert (cell.status, cell.note[:21]) == ("ok", "rounding adds up to 0")
+
+    def convert_another(model, **settings):
+        other = tfopt.load_model(model)
+        for layer in other.layers:
+            if layer.name == "conv2d_1":
+                layer.set_weights([-weight for weight in layer.get_weights()])
+        return tfopt.convert(other, **settings)
+
+    assert "conv2d_1" in [layer.name for layer in subject.loaded.layers]
+    monkeypatch.setattr(ours, "convert", convert_another)
+    with pytest.raises(parts[2].WrongResult, match="wrong outputs: the int8 file is off by"):
+        ours.COLUMNS["int8"](subject)
 
 
 def test_an_error_of_tfopt_is_a_refusal_and_any_other_a_failure(parts):

@@ -11,9 +11,9 @@ import numpy as np
 
 from tfopt.data import columns
 from tfopt.errors import SettingError
-from tfopt.measure.file_layers import tensors_by_layer
 from tfopt.tables import text_table
 from tfopt.tflite.content import read_tflite
+from tfopt.tflite.file_layers import tensors_by_layer
 from tfopt.tflite.inspect import inspect
 from tfopt.tflite.inspection import Tensor
 from tfopt.tflite.interpreter import TFLiteModel

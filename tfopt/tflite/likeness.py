@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,7 @@ from tfopt.errors import ConversionError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
 from tfopt.tflite import proof
+from tfopt.tflite.file_layers import tensors_by_layer
 from tfopt.tflite.inspect import Inspection
 from tfopt.tflite.inspection import Tensor
 from tfopt.tflite.tracing import Traced
@@ -139,33 +140,20 @@ def _first_wrong(
     inspection: Inspection,
 ) -> str | None:
     """The user's name of the first layer whose output in the file is wrong, where one is found."""
-    held = _tensors(inspection, traced.layers)
-    known = {layer.name: layer for layer in traced.model.layers}
-    layers = [known[name] for name in held if name in known and _gives_one_tensor(known[name])]
+    found = tensors_by_layer(inspection, traced.model)
+    layers = [traced.model.get_layer(name) for name in found]
+    layers = [layer for layer in layers if _gives_one_tensor(layer)]
     if not layers:
         return None
     model = tf_keras.Model(traced.model.inputs, [layer.output for layer in layers])
     exact = tf.nest.flatten(model(list(samples) if len(samples) > 1 else samples[0]))
-    values = proof.values_inside(tflite, samples, [held[layer.name].index for layer in layers])
-    for layer, ours, inside in zip(layers, exact, values, strict=False):
-        theirs = _decoded(inside, held[layer.name])
+    tensors = [found[layer.name].tensor for layer in layers]
+    values = proof.values_inside(tflite, samples, [tensor.index for tensor in tensors])
+    for layer, ours, inside, tensor in zip(layers, exact, values, tensors, strict=False):
+        theirs = _decoded(inside, tensor)
         if theirs.shape == ours.shape and not _relative_error(ours.numpy(), theirs) <= limit:
             return str(layer.name)
     return None
-
-
-def _tensors(inspection: Inspection, layers: Mapping[str, str]) -> dict[str, Tensor]:
-    """The last tensor that is named after each layer, by the user's name, in order."""
-    held: dict[str, Tensor] = {}
-    for op in inspection.ops:
-        if op.subgraph != 0 or not op.outputs:
-            continue
-        parts = op.outputs[0].name.partition(";")[0].split("/")
-        name = next((part for part in parts if part in layers), None)
-        if name is not None and not op.outputs[0].constant:
-            held.pop(layers[name], None)
-            held[layers[name]] = op.outputs[0]
-    return held
 
 
 def _gives_one_tensor(layer: tf_keras.layers.Layer) -> bool:

@@ -66,10 +66,10 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
         fused += _behind(layers[names[0]], claimed, layers)
         last, tensor = fused[-1], op.outputs[0]
         if _size(tensor.shape) == _size(last.get_output_at(0).shape):
-            before = found.pop(last.name, None)  # of a layer's ops, the last gives its output
-            if before is not None and before.tensor.index in inputs:
-                inputs = before.inputs
             kept = tuple(layer.name for layer in fused)
+            for before in filter(None, [found.pop(name, None) for name in kept]):
+                if before.tensor.index in inputs:  # of a layer's ops, the last gives its output
+                    inputs = before.inputs
             found[last.name] = Match(tensor, op.name, type(last).__name__, kept, inputs)
             sources[tensor.index] = (tensor.index,)
     return found
