@@ -202,7 +202,7 @@ def _converted(subject: Subject, model: tf_keras.Model, expected: Any, numerics:
         except WrongResult:
             if not _rounding_adds_up(subject, model, tflite):
                 raise
-            note = f"rounding adds up to {max(errors.values()):.2f}"
+            note = "judged layer by layer"
     inspection = tfopt.inspect(tflite)
     details = {"error": errors, "bytes": len(tflite), "ops": len(inspection.ops)}
     if float_ops is None:
@@ -223,9 +223,7 @@ def _rounding_adds_up(subject: Subject, model: tf_keras.Model, tflite: bytes) ->
     outputs = {tensor._keras_history.layer.name for tensor in model.outputs}
     if not outputs <= {layer.layer for layer in compared.layers}:
         return False
-    return not any(
-        layer.sqnr_db < LOST_DB and layer.lost_db > LOST_DB for layer in compared.layers
-    )
+    return not any(layer.sqnr_db < LOST_DB and layer.lost_db > LOST_DB for layer in compared.layers)
 
 
 def _selected(subject: Subject, selection: Selection) -> Cell:
