@@ -48,10 +48,10 @@ def run(settings: Settings) -> BenchmarkReport:
     latencies: dict[str, Latencies | None] = {}
     with Apart(_LIMIT_S) as apart:
         for net in nets:
-            made = [_cell(net, row, settings, apart, part) for row in _rows(net, settings)]
+            bench = _Bench(net, settings)
+            made = _Rows(bench, apart, part).cells()
             cells[net.name] = [cell for cell in made if cell is not None]
-            whole = len(cells[net.name]) == len(made)
-            latencies[net.name] = _latencies(net, settings, part) if whole else None
+            latencies[net.name] = None if None in made else _latencies(bench, part)
     page = frontier_page.write(nets, cells, latencies, settings)
     missed = [
         f"{net.name}: {goal.text}. {goal.told}"
@@ -71,8 +71,6 @@ class _Part:
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
         self._only = settings.only
         self.left: list[str] = []
-        self.trained: set[str] = set()
-        """The nets whose baselines are known to be there."""
 
     @property
     def minutes(self) -> float | None:
@@ -88,155 +86,176 @@ class _Part:
         return False
 
 
-def _rows(net: Net, settings: Settings) -> tuple[Row, ...]:
-    return smoke_rows(net) if settings.smoke else rows(net)
+class _Rows:
+    """The cells of a net: out of the cache, or made now in the process apart."""
 
+    def __init__(self, bench: _Bench, apart: Apart, part: _Part) -> None:
+        self._bench = bench
+        self._apart = apart
+        self._part = part
+        self._baseline_is_there = False
 
-def _cell(net: Net, row: Row, settings: Settings, apart: Apart, part: _Part) -> Cell | None:
-    """A cell out of the cache, or made now; None if it is left for another run."""
-    file = _place(net, row, settings).with_suffix(".json")
-    name = f"{net.name}/{row.name}"
-    seconds = 0.0
-    for number in range(len(row.steps)):
-        trained = _trained(net, row, number + 1, settings).with_suffix(".json")
-        if not trained.exists() and not _begins(name, net, settings, apart, part):
+    def cells(self) -> list[Cell | None]:
+        """A cell for each row; None for one that is left for another run."""
+        return [self._cell(row) for row in self._bench.rows]
+
+    def _cell(self, row: Row) -> Cell | None:
+        seconds = 0.0
+        for number in range(len(row.steps)):
+            file = self._bench.model_file(row, number + 1).with_suffix(".json")
+            if not (file.exists() or self._begins(row)):
+                return None
+            training = kept(file, Training, functools.partial(self._trained, row, number))
+            if training.error:
+                return Cell(row.name, row.owner, row.epochs, error=training.error)
+            seconds += training.seconds
+        file = self._bench.file(row).with_suffix(".json")
+        if not (file.exists() or self._begins(row)):
             return None
-        make_step = functools.partial(_step, net, row, number, settings, apart)
-        training = kept(trained, Training, make_step)
-        if training.error:
-            return Cell(row.name, row.owner, row.epochs, error=training.error)
-        seconds += training.seconds
-    if not file.exists() and not _begins(name, net, settings, apart, part):
-        return None
+        return kept(file, Cell, functools.partial(self._made, row, seconds))
 
-    def make() -> Cell:
+    def _begins(self, row: Row) -> bool:
+        """Whether something of a row is to be made now, from a baseline that is trained."""
+        name = self._name(row)
+        if not self._part.takes(name):
+            return False
+        if not self._baseline_is_there:
+            minutes = self._part.minutes
+            self._baseline_is_there = self._apart.call(self._bench.train_baseline, minutes)
+        if not self._baseline_is_there:
+            self._part.left.append(name)
+        return self._baseline_is_there
+
+    def _trained(self, row: Row, number: int) -> Training:
         try:
-            cell = apart.call(_make, net, row.name, seconds, settings)
+            training = self._apart.call(self._bench.train, row.name, number)
         except Exception as error:  # a peer's: anything can come out of it, or its process dies
+            training = Training(error=said(error))
+        told = training.error or f"{training.seconds:.0f} s"
+        _tell(f"{self._name(row)}: step {number + 1} of {len(row.steps)}: {told}")
+        return training
+
+    def _made(self, row: Row, seconds: float) -> Cell:
+        try:
+            cell = self._apart.call(self._bench.make, row.name, seconds)
+        except Exception as error:  # likewise
             cell = Cell(row.name, row.owner, row.epochs, error=said(error))
-        _tell(f"{name}: {cell.error or f'{cell.validation:.4f} on the validation data'}")
+        _tell(f"{self._name(row)}: {cell.error or f'{cell.validation:.4f} on the validation data'}")
         return cell
 
-    return kept(file, Cell, make)
+    def _name(self, row: Row) -> str:
+        return f"{self._bench.net.name}/{row.name}"
 
 
-def _begins(name: str, net: Net, settings: Settings, apart: Apart, part: _Part) -> bool:
-    """Whether something of a row is to be made now, from a baseline that is trained."""
-    if not part.takes(name):
-        return False
-    if net.name not in part.trained:
-        if not apart.call(_train_baseline, net, settings, part.minutes):
-            part.left.append(name)
+@dataclasses.dataclass(frozen=True)
+class _Bench:
+    """What is done for the rows of a net in the process apart, and where its results are kept.
+
+    Args:
+        net: The net.
+        settings: How the suite is run.
+    """
+
+    net: Net
+    settings: Settings
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows of this run."""
+        return smoke_rows(self.net) if self.settings.smoke else rows(self.net)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the net is kept."""
+        return self.settings.cache / "frontier" / self.net.name
+
+    def file(self, row: Row) -> Path:
+        """Where a row's cell and file are kept, without a suffix."""
+        return self.folder / f"{plain(row.name)}-{row.key(self.net)}"
+
+    def model_file(self, row: Row, steps: int) -> Path:
+        """Where the model after so many steps of a row is kept, without a suffix."""
+        return self.folder / "steps" / row.key(self.net, steps)
+
+    def train_baseline(self, minutes: float | None) -> bool:
+        """Whether the baseline is there, after that many minutes of training."""
+        task = self.net.task(self.settings.data_dir)
+        try:
+            self.net.baseline(task, self.settings.cache / "baselines", minutes)
+        except baselines().UnfinishedError as error:
+            _tell(f"{self.net.name}: {error} of the baseline")
             return False
-        part.trained.add(net.name)
-    return True
+        return True
 
+    def train(self, name: str, number: int) -> Training:
+        """Trains a step of a row on what the steps before it have left."""
+        task, row = self._task(), self._row(name)
+        model = self._model(row, number)
+        start = time.perf_counter()
+        trained = row.steps[number].apply(model, task)
+        seconds = time.perf_counter() - start
+        file = self.model_file(row, number + 1).with_suffix(".h5")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tfopt.save_model(trained, file)
+        return Training(seconds)
 
-def _train_baseline(net: Net, settings: Settings, minutes: float | None) -> bool:
-    """Whether the baseline is there, after that many minutes of training."""
-    task = net.task(settings.data_dir)
-    try:
-        net.baseline(task, settings.cache / "baselines", minutes)
-    except baselines().UnfinishedError as error:
-        _tell(f"{net.name}: {error} of the baseline")
-        return False
-    return True
+    def make(self, name: str, seconds: float) -> Cell:
+        """Makes the file of a row that was trained for some seconds, and measures it."""
+        task, row = self._task(), self._row(name)
+        model = self._model(row, len(row.steps))
+        start = time.perf_counter()
+        tflite = row.export.apply(model, task)
+        seconds += time.perf_counter() - start
+        file = self.file(row).with_suffix(".tflite")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(tflite)
+        quality, known = tfopt.evaluate(tflite, task=task), tfopt.inspect(tflite)
+        return Cell(
+            row.name,
+            row.owner,
+            row.epochs,
+            validation=tfopt.evaluate(tflite, task=task, split="validation").value,
+            accuracy=quality.value,
+            low=quality.low,
+            high=quality.high,
+            bytes=known.bytes,
+            deflated=known.deflated_bytes,
+            macs=known.macs,
+            seconds=seconds,
+            integer_only=known.integer_only,
+        )
 
+    def _row(self, name: str) -> Row:
+        return next(row for row in rows(self.net) if row.name == name)
 
-def _step(net: Net, row: Row, number: int, settings: Settings, apart: Apart) -> Training:
-    """Trains a step of a row in the process apart."""
-    try:
-        training = apart.call(_train, net, row.name, number, settings)
-    except Exception as error:  # likewise
-        training = Training(error=said(error))
-    told = training.error or f"{training.seconds:.0f} s"
-    _tell(f"{net.name}/{row.name}: step {number + 1} of {len(row.steps)}: {told}")
-    return training
+    def _task(self) -> tfopt.Task:
+        """The task as rows are trained on it; the baseline teaches."""
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        return _taught_task(self.net, self.settings)
 
-
-def _train(net: Net, name: str, number: int, settings: Settings) -> Training:
-    """Trains a step of a row on what the steps before it have left."""
-    task, baseline, row = _subject(net, name, settings)
-    model = _model(net, row, number, settings, baseline)
-    start = time.perf_counter()
-    trained = row.steps[number].apply(model, task)
-    seconds = time.perf_counter() - start
-    file = _trained(net, row, number + 1, settings).with_suffix(".h5")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tfopt.save_model(trained, file)
-    return Training(seconds)
-
-
-def _make(net: Net, name: str, seconds: float, settings: Settings) -> Cell:
-    """Makes the file of a row, and measures it."""
-    task, baseline, row = _subject(net, name, settings)
-    model = _model(net, row, len(row.steps), settings, baseline)
-    start = time.perf_counter()
-    tflite = row.export.apply(model, task)
-    seconds += time.perf_counter() - start
-    file = _place(net, row, settings).with_suffix(".tflite")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(tflite)
-    quality, known = tfopt.evaluate(tflite, task=task), tfopt.inspect(tflite)
-    return Cell(
-        row.name,
-        row.owner,
-        row.epochs,
-        validation=tfopt.evaluate(tflite, task=task, split="validation").value,
-        accuracy=quality.value,
-        low=quality.low,
-        high=quality.high,
-        bytes=known.bytes,
-        deflated=known.deflated_bytes,
-        macs=known.macs,
-        seconds=seconds,
-        integer_only=known.integer_only,
-    )
-
-
-def _subject(net: Net, name: str, settings: Settings) -> tuple[tfopt.Task, Any, Row]:
-    """The task, the baseline, and the row of a name."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    task, baseline = _loaded(net, settings)
-    return task, baseline, next(row for row in rows(net) if row.name == name)
+    def _model(self, row: Row, steps: int) -> Any:
+        """The model after so many steps of a row."""
+        if not steps:
+            return self._task().teacher
+        return tfopt.load_model(self.model_file(row, steps).with_suffix(".h5"))
 
 
 @functools.lru_cache
-def _loaded(net: Net, settings: Settings) -> tuple[tfopt.Task, Any]:
+def _taught_task(net: Net, settings: Settings) -> tfopt.Task:
+    """The task whose teacher is the baseline, loaded once in a process."""
     task = net.task(settings.data_dir)
     baseline = net.baseline(task, settings.cache / "baselines")
-    return dataclasses.replace(net.augmented(task), teacher=baseline), baseline
+    return dataclasses.replace(net.augmented(task), teacher=baseline)
 
 
-def _model(net: Net, row: Row, steps: int, settings: Settings, baseline: Any) -> Any:
-    """The model after so many steps of a row."""
-    if not steps:
-        return baseline
-    return tfopt.load_model(_trained(net, row, steps, settings).with_suffix(".h5"))
-
-
-def _place(net: Net, row: Row, settings: Settings) -> Path:
-    """Where a row's cell and file are kept, without a suffix."""
-    return settings.cache / "frontier" / net.name / f"{plain(row.name)}-{row.key(net)}"
-
-
-def _trained(net: Net, row: Row, steps: int, settings: Settings) -> Path:
-    """Where the model after so many steps of a row is kept, without a suffix."""
-    return settings.cache / "frontier" / net.name / "steps" / row.key(net, steps)
-
-
-def _latencies(net: Net, settings: Settings, part: _Part) -> Latencies | None:
+def _latencies(bench: _Bench, part: _Part) -> Latencies | None:
     """Of all files in turns; anew if there are others than last time, or if asked for."""
-    places = {row.name: _place(net, row, settings) for row in _rows(net, settings)}
-    files = {
-        name: str(place.with_suffix(".tflite"))
-        for name, place in places.items()
-        if place.with_suffix(".tflite").exists()
-    }
-    record = settings.cache / "frontier" / net.name / f"{LATENCY}.json"
+    paths = {row.name: bench.file(row).with_suffix(".tflite") for row in bench.rows}
+    files = {name: str(path) for name, path in paths.items() if path.exists()}
+    record = bench.folder / f"{LATENCY}.json"
     there: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {"files": None}
-    name = f"{net.name}/{LATENCY}"
-    asked = settings.only != "*" and fnmatch.fnmatch(name, settings.only)
+    name = f"{bench.net.name}/{LATENCY}"
+    asked = bench.settings.only != "*" and fnmatch.fnmatch(name, bench.settings.only)
     if there["files"] != files or asked:
         if not part.takes(name):
             return None

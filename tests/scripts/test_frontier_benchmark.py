@@ -126,9 +126,9 @@ def test_a_part_ends_in_time_and_takes_what_is_asked_for(benchmarks):
 
 def test_a_baseline_is_trained_as_far_as_the_time_goes(benchmarks, tmp_path):
     net = dataclasses.replace(benchmarks.frontier_rows.SMOKE_NETS[0], baseline_epochs=(2.0,))
-    settings = benchmarks.Settings(cache=tmp_path)
-    assert not benchmarks.frontier._train_baseline(net, settings, minutes=0)
-    assert benchmarks.frontier._train_baseline(net, settings, minutes=0)
+    bench = benchmarks.frontier._Bench(net, benchmarks.Settings(cache=tmp_path))
+    assert not bench.train_baseline(minutes=0)
+    assert bench.train_baseline(minutes=0)
 
 
 def test_the_page_shows_tables_goals_and_fronts(benchmarks, table, cells, tmp_path):
