@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from tfopt.errors import TechniqueError
 from tfopt.keras_gate import tf_keras
+from tfopt.task.fit import scale_of
+from tfopt.task.losses import each, loss_name, of_logits
 
 TEMPERATURE = 4.0
 WEIGHT = 0.5
@@ -49,7 +51,7 @@ class Teaching:
                     expected="the same shapes",
                     fix="give a teacher of the same task, with as many classes",
                 )
-        scales = ([_scale(output) for output in m.outputs] for m in (self.teacher, student))
+        scales = ([scale_of(output) for output in m.outputs] for m in (self.teacher, student))
         for name, taught_as, own in zip(student.output_names, *scales, strict=True):
             if {taught_as, own} == {"logits", "probabilities"}:
                 raise TechniqueError(
@@ -160,20 +162,16 @@ def _logits(tensor: tf.Tensor, kind: str) -> tf.Tensor:
 
 def _kinds(model: tf_keras.Model) -> list[str]:
     """What each output stands for, told by the loss it is compiled with."""
-    loss, names = model.loss, model.output_names
-    losses = [loss.get(name) for name in names] if isinstance(loss, dict) else loss
-    losses = list(losses) if isinstance(losses, (list, tuple)) else [losses] * len(names)
-    return [_kind(one) for one in losses]
+    return [_kind(own) for own in each(model.loss, model.output_names)]
 
 
 def _kind(loss: Any) -> str:
     """What outputs stand for that a loss is made for."""
-    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-    config = loss.get_config() if isinstance(loss, tf_keras.losses.Loss) else {}
-    scale = "logits" if config.get("from_logits") else "probabilities"
-    if "binary" in name.lower():
+    name = loss_name(loss) or ""
+    scale = "logits" if of_logits(loss) else "probabilities"
+    if "binary" in name:
         return f"binary {scale}"
-    return scale if "crossentropy" in name.lower().replace("_", "") else "values"
+    return scale if "crossentropy" in name else "values"
 
 
 def _alike(theirs: tf.Tensor, ours: tf.Tensor) -> tf.Tensor:
@@ -197,18 +195,6 @@ def _layer(model: tf_keras.Model, name: str) -> Any:
             fix="correct the pair (the teacher's layer, the student's layer)",
         )
     return model.get_layer(name)
-
-
-def _scale(output: Any) -> str | None:
-    """What an output is, told by the layer it comes from; None if that is unknown."""
-    layer = output._keras_history.layer
-    layer = getattr(layer, "layer", layer)  # the layer inside a wrapper
-    if isinstance(layer, tf_keras.layers.Softmax):
-        return "probabilities"
-    activation = getattr(getattr(layer, "activation", None), "__name__", None)
-    if activation in ("softmax", "sigmoid"):
-        return "probabilities"
-    return "logits" if activation == "linear" and hasattr(layer, "kernel") else None
 
 
 def _shapes(tensors: Sequence[Any]) -> list[tuple[int | None, ...]]:

@@ -8,7 +8,7 @@ from tfopt.data import DataWarning
 from tfopt.errors import DataError
 from tfopt.keras_gate import tf_keras
 from tfopt.task import Task
-from tfopt.task.fit import loss_name
+from tfopt.task.losses import loss_name
 from tfopt.testing import small_cnn
 
 SPARSE = "sparse_categorical_crossentropy"

@@ -1,30 +1,32 @@
 import pytest
 
-from tfopt.errors import SettingError
 from tfopt.keras_gate import tf_keras
-from tfopt.task import Task
-from tfopt.task.losses import NAMES
+from tfopt.task.losses import each, of_logits
+
+CROSSENTROPIES = [
+    name for name in dir(tf_keras.losses) if name.endswith("Crossentropy") and name[0].isupper()
+]
 
 
-def test_the_names_are_those_of_tf_keras():
-    public = {name for name in dir(tf_keras.losses) if not name.startswith("_")}
-    apart = {"Loss", "Reduction", "deserialize", "get", "serialize"}
-    assert public - apart <= NAMES
-    for name in NAMES:
-        assert callable(tf_keras.losses.get(name)), name
+@pytest.mark.parametrize("name", CROSSENTROPIES)
+def test_each_crossentropy_of_keras_says_whether_it_is_of_logits(name):
+    kind = getattr(tf_keras.losses, name)
+    assert of_logits(kind(from_logits=True)) and not of_logits(kind())
+    assert of_logits({"a": "mse", "b": kind(from_logits=True)})
+    assert not of_logits(name)
 
 
-@pytest.mark.parametrize("several", [lambda name: name, lambda name: [name], lambda n: {"a": n}])
-def test_an_unknown_name_gets_the_nearest(several):
-    expected = (
-        "loss='sparse_crossentropy'; expected 'sparse_categorical_crossentropy' is nearest; .*mse"
-    )
-    with pytest.raises(SettingError, match=expected):
-        Task.digits(loss=several("sparse_crossentropy"))
+def test_a_loss_of_ones_own_may_say_it_too():
+    class Own(tf_keras.losses.Loss):
+        from_logits = True
+
+        def call(self, labels, outputs):
+            return outputs
+
+    assert of_logits(Own()) and not of_logits(lambda labels, outputs: outputs)
 
 
-def test_a_registered_loss_is_known():
-    with tf_keras.utils.custom_object_scope({"mine": lambda y, p: p}):
-        assert Task.digits(loss="mine").loss == "mine"
-    with pytest.raises(SettingError, match="loss='mine'"):
-        Task.digits(loss="mine")
+def test_each_output_has_its_loss_by_name_or_by_place():
+    assert each({"b": "mae", "a": "mse"}, ["a", "b", "c"]) == ["mse", "mae", None]
+    assert each(["mse", "mae"], ["a", "b"]) == ["mse", "mae"]
+    assert each("mse", ["a", "b"]) == ["mse", "mse"]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tfopt.measure.divergence import kl_divergence
 from tfopt.measure.groups import by_group
-from tfopt.measure.losses import each
 from tfopt.measure.mistakes import mistakes
 from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality, agreement
 from tfopt.report import Difference, Group, Mistakes
 from tfopt.tables import text_table
+from tfopt.task.losses import each
 
 if TYPE_CHECKING:
     from tfopt.task import Task

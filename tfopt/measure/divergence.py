@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfopt.measure.losses import of_logits, of_numbers
+from tfopt.task.losses import of_logits, of_numbers
 
 # An 8-bit softmax says 0 of what is only unlikely: no class counts as impossible.
 _LEAST = 1e-5

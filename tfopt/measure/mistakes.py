@@ -8,11 +8,11 @@ import numpy as np
 
 from tfopt.data import Split
 from tfopt.measure.divergence import probabilities
-from tfopt.measure.losses import each
 from tfopt.measure.png import as_png
 from tfopt.measure.quality import Quality
 from tfopt.report import Mistake, Mistakes
 from tfopt.task.groups import names_of
+from tfopt.task.losses import each
 
 if TYPE_CHECKING:
     from tfopt.task import Task

@@ -11,7 +11,6 @@ import numpy as np
 
 from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
-from tfopt.measure.losses import each, of_numbers
 from tfopt.measure.metrics import decide, sample_classes
 from tfopt.measure.predictions import gathered, opened, output_names, predictions
 from tfopt.measure.scores import (
@@ -25,6 +24,7 @@ from tfopt.measure.scores import (
 )
 from tfopt.report import OutputScore
 from tfopt.task.base import check_task
+from tfopt.task.losses import each, of_numbers
 
 if TYPE_CHECKING:
     from tfopt.task import Task

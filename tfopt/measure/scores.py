@@ -12,9 +12,9 @@ from tfopt.data import ArraySplit, Split, columns, leaves
 from tfopt.errors import DataError, SettingError, nearest
 from tfopt.measure import keras_metrics
 from tfopt.measure.intervals import bootstrap, wilson
-from tfopt.measure.losses import each, of_logits, refuse_numbers
 from tfopt.measure.metrics import Metric, find
 from tfopt.report import OutputScore, Score
+from tfopt.task.losses import each, loss_name, of_logits, of_numbers
 
 Kind = Literal["classes", "values"]
 Statistic = Callable[["np.ndarray | slice"], float]
@@ -231,7 +231,7 @@ class PerOutput:
         """Refuses metrics of classes for labels that are none; see `check_classes`."""
         for index, part in self._parts.items():
             if part.kind == "classes":
-                refuse_numbers(labels[index], each(loss, self._names)[index], part.name)
+                _refuse_numbers(labels[index], each(loss, self._names)[index], part.name)
 
     @property
     def first(self) -> int:
@@ -260,7 +260,7 @@ def check_classes(score: AnyScore, samples: Split, loss: Any, outputs: Sequence[
     elif score.kind == "classes":
         for name, array in leaves(given):
             own = loss.get(name) if isinstance(loss, dict) else loss
-            refuse_numbers(array, own, score.name)
+            _refuse_numbers(array, own, score.name)
 
 
 def _by_output(metric: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
@@ -286,3 +286,32 @@ def _by_output(metric: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
 def _threshold(loss: Any) -> float:
     """Where a single output turns into yes: a logit's 0 or a probability's 0.5."""
     return 0.0 if of_logits(loss) else 0.5
+
+
+def _refuse_numbers(labels: np.ndarray, loss: Any, metric: str) -> None:
+    """Refuses a metric of classes where loss and labels are of numbers, as in a regression.
+
+    Args:
+        labels: The labels of one output.
+        loss: Its loss.
+        metric: The metric's name.
+
+    Raises:
+        SettingError: They are.
+    """
+    if of_numbers(loss) and not _are_classes(labels):
+        raise SettingError(
+            received=f"metric={metric!r} with the loss {loss_name(loss)} and labels from "
+            f"{labels.min():g} to {labels.max():g}",
+            expected="a metric of numbers, since these labels are no classes",
+            fix='pass metric="mae", "mse" or "rmse", or a function of (labels, outputs)',
+        )
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    """Whether labels can be class numbers, 0 and 1, or shares of a whole."""
+    if labels.dtype.kind in "iub":
+        return True
+    shares = labels.ndim > 1 and labels.shape[-1] > 1 and labels.min() >= 0
+    whole = shares and np.allclose(labels.sum(axis=-1), 1, atol=1e-3)
+    return bool(whole or np.isin(labels, (0, 1)).all())

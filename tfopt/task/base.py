@@ -286,7 +286,7 @@ class TaskBase:
                 says so once of an output, not again at each step.
         """
         self.check(model)
-        for text in fit.of_logits(model, self.loss):
+        for text in fit.unfit_losses(model, self.loss):
             if text not in self._told:
                 self._told.add(text)
                 warnings.warn(text, DataWarning, stacklevel=2)

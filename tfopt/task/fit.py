@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tfopt.data import Arrays, ArraySplit, Split, columns, leaves
 from tfopt.errors import DataError
+from tfopt.task.losses import each, loss_name, of_logits
 
 Shape = tuple[int | None, ...]
 
@@ -106,7 +106,7 @@ def check_labels(model: Any, split: Split, name: str, *, loss: Any, classes: int
     names = _names(model, "output")
     labels = split.y if isinstance(split, ArraySplit) else split.first()[1]
     arrays = _columns(labels, names, f"the labels of {name}")
-    losses = _losses(loss, names)
+    losses = [loss_name(own) for own in each(loss, names)]
     for tensor, own, array, kind in zip(model.outputs, names, arrays, losses, strict=True):
         shape = _shape(tensor)
         if shape is None:
@@ -127,7 +127,7 @@ def check_labels(model: Any, split: Split, name: str, *, loss: Any, classes: int
             )
 
 
-def of_logits(model: Any, loss: Any) -> list[str]:
+def unfit_losses(model: Any, loss: Any) -> list[str]:
     """Says which outputs are no probabilities where the loss takes them for such.
 
     Args:
@@ -138,57 +138,28 @@ def of_logits(model: Any, loss: Any) -> list[str]:
         A text for each output that comes from a layer without activation, if the loss is a
         cross-entropy without `from_logits=True`.
     """
-    found = []
     names = _names(model, "output")
-    parts = list(loss.values()) if isinstance(loss, dict) else loss
-    parts = parts if isinstance(parts, (list, tuple)) else [parts] * len(names)
-    for name, one in zip(names, parts, strict=False):
-        if loss_name(one) not in _OF_PROBABILITIES or _of_logits(one):
-            continue
-        layer = next((layer for layer in model.layers if layer.name == name), None)
-        layer = getattr(layer, "layer", layer)  # the layer inside a wrapper
-        activation = getattr(getattr(layer, "activation", None), "__name__", None)
-        if activation == "linear" and hasattr(layer, "kernel"):
-            found.append(
-                f"output {name!r} has no softmax or sigmoid, and the loss {loss_name(one)} takes "
-                "it for probabilities: training will go badly, and a single output is held against "
-                "the threshold 0.5. Pass a loss with from_logits=True, "
-                "such as tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), or the "
-                "flag --from_logits"
-            )
-    return found
+    return [
+        f"output {name!r} has no softmax or sigmoid, and the loss {loss_name(own)} takes "
+        "it for probabilities: training will go badly, and a single output is held against "
+        "the threshold 0.5. Pass a loss with from_logits=True, "
+        "such as tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), or the "
+        "flag --from_logits"
+        for name, output, own in zip(names, model.outputs, each(loss, names), strict=True)
+        if loss_name(own) in _OF_PROBABILITIES
+        and not of_logits(own)
+        and scale_of(output) == "logits"
+    ]
 
 
-def loss_name(loss: Any) -> str | None:
-    """Returns the name of a Keras loss in lower case with underscores; None if it has none.
-
-    Example:
-        >>> loss_name("sparse_categorical_crossentropy")
-        'sparse_categorical_crossentropy'
-    """
-    if isinstance(loss, str):
-        return _snake(loss)
-    name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
-    return _snake(name) if isinstance(name, str) else None
-
-
-def _of_logits(loss: Any) -> bool:
-    settings = loss.get_config() if hasattr(loss, "get_config") else {}
-    return bool(settings.get("from_logits", False))
-
-
-def _snake(name: str) -> str:
-    spelled = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return spelled.removeprefix("_") if name != name.upper() else name.lower()
-
-
-def _losses(loss: Any, names: Sequence[str]) -> list[str | None]:
-    """The name of the loss of each output."""
-    if isinstance(loss, dict):
-        return [loss_name(loss.get(name)) for name in names]
-    if isinstance(loss, (list, tuple)):
-        return [loss_name(one) for one in loss] if len(loss) == len(names) else [None] * len(names)
-    return [loss_name(loss)] * len(names)
+def scale_of(output: Any) -> Literal["logits", "probabilities"] | None:
+    """Returns what an output of a tf_keras model is, told by its layer; None if that is unknown."""
+    layer = output._keras_history.layer
+    layer = getattr(layer, "layer", layer)  # the layer inside a wrapper
+    activation = getattr(getattr(layer, "activation", None), "__name__", None)
+    if activation in ("softmax", "sigmoid") or type(layer).__name__ == "Softmax":
+        return "probabilities"
+    return "logits" if activation == "linear" and hasattr(layer, "kernel") else None
 
 
 def _names(model: Any, side: str) -> list[str]:

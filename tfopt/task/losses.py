@@ -1,8 +1,10 @@
-"""The losses Keras knows by name, known here without importing TensorFlow."""
+"""What a loss tells of outputs and labels, and the names Keras knows: without TensorFlow."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from tfopt.errors import SettingError, nearest
 
@@ -50,6 +52,22 @@ _CLASSES = (
 )
 NAMES = frozenset({*_FUNCTIONS, *_ALIASES, *_CLASSES})
 
+_OF_NUMBERS = {
+    "huber",
+    "huber_loss",
+    "log_cosh",
+    "logcosh",
+    "mae",
+    "mape",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "mse",
+    "msle",
+    "poisson",
+}
+
 
 def check_name(name: str) -> None:
     """Refuses the name of a loss that Keras does not know.
@@ -74,6 +92,65 @@ def check_name(name: str) -> None:
         )
 
 
+def each(loss: Any, outputs: Sequence[str]) -> list[Any]:
+    """Returns the loss of each output.
+
+    Args:
+        loss: The task's loss; one for all outputs, or a dict or list of several.
+        outputs: The names of the outputs, in order.
+
+    Example:
+        >>> each({"age": "mae"}, ["name", "age"])
+        [None, 'mae']
+    """
+    if isinstance(loss, dict):
+        return [loss.get(name) for name in outputs]
+    if isinstance(loss, (list, tuple)) and len(loss) == len(outputs):
+        return list(loss)
+    return [loss] * len(outputs)
+
+
+def loss_name(loss: Any) -> str | None:
+    """Returns the name of a Keras loss in lower case with underscores; None if it has none.
+
+    Example:
+        >>> loss_name("sparse_categorical_crossentropy")
+        'sparse_categorical_crossentropy'
+    """
+    if isinstance(loss, str):
+        return _snake(loss)
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
+    return _snake(name) if isinstance(name, str) else None
+
+
+def of_logits(loss: Any) -> bool:
+    """Returns whether a loss, or one of several, says that the outputs are logits.
+
+    Example:
+        >>> from tfopt.keras_gate import tf_keras
+        >>> of_logits(tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        True
+    """
+    parts = list(loss.values()) if isinstance(loss, dict) else loss
+    parts = parts if isinstance(parts, (list, tuple)) else [parts]
+    return any(getattr(part, "from_logits", False) or _set_from_logits(part) for part in parts)
+
+
+def of_numbers(loss: Any) -> bool:
+    """Returns whether a loss is one of numbers, as in a regression.
+
+    Example:
+        >>> of_numbers("mae"), of_numbers("categorical_crossentropy")
+        (True, False)
+    """
+    return loss_name(loss) in _OF_NUMBERS
+
+
+def _set_from_logits(loss: Any) -> bool:
+    """Whether it is among a loss's settings, where Keras keeps it of most."""
+    return hasattr(loss, "get_config") and bool(loss.get_config().get("from_logits", False))
+
+
 def _registered(name: str) -> bool:
     """Whether the user made the name known to tf_keras, which is then imported already."""
     if "tf_keras" not in sys.modules:
@@ -84,3 +161,8 @@ def _registered(name: str) -> bool:
         return tf_keras.losses.get(name) is not None
     except (ValueError, TypeError):
         return False
+
+
+def _snake(name: str) -> str:
+    spelled = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    return spelled.removeprefix("_") if name != name.upper() else name.lower()
