@@ -4,7 +4,9 @@ python recipes/01_post_training_int8.py --dataset=mnist
 """
 
 import common
-from absl import app
+from absl import app, flags
+
+flags.adopt_module_key_flags(common)
 
 
 def main(argv: list[str]) -> None:

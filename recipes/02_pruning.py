@@ -4,9 +4,11 @@ python recipes/02_pruning.py --dataset=mnist --sparsity=0.8
 """
 
 import common
-from absl import app
+from absl import app, flags
 
 import tfopt
+
+flags.adopt_module_key_flags(common)
 
 
 def main(argv: list[str]) -> None:

@@ -4,9 +4,11 @@ python recipes/03_clustering.py --dataset=mnist --clusters=16
 """
 
 import common
-from absl import app
+from absl import app, flags
 
 import tfopt
+
+flags.adopt_module_key_flags(common)
 
 
 def main(argv: list[str]) -> None:

@@ -4,9 +4,11 @@ python recipes/04_quantization_aware.py --dataset=mnist
 """
 
 import common
-from absl import app
+from absl import app, flags
 
 import tfopt
+
+flags.adopt_module_key_flags(common)
 
 
 def main(argv: list[str]) -> None:

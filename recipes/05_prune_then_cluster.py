@@ -4,9 +4,11 @@ python recipes/05_prune_then_cluster.py --dataset=mnist --sparsity=0.5 --cluster
 """
 
 import common
-from absl import app
+from absl import app, flags
 
 import tfopt
+
+flags.adopt_module_key_flags(common)
 
 
 def main(argv: list[str]) -> None:

@@ -4,9 +4,11 @@ python recipes/08_whole_chain.py --dataset=mnist --sparsity=0.5 --clusters=16
 """
 
 import common
-from absl import app
+from absl import app, flags
 
 import tfopt
+
+flags.adopt_module_key_flags(common)
 
 
 def main(argv: list[str]) -> None:

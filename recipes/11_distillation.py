@@ -13,6 +13,8 @@ STUDENT = flags.DEFINE_string(
 )
 TEMPERATURE = flags.DEFINE_float("temperature", 4.0, "Softens the teacher's answers.")
 
+flags.adopt_module_key_flags(common)
+
 
 def main(argv: list[str]) -> None:
     """Trains the student on the labels and on what the teacher answers."""

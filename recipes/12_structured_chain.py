@@ -10,6 +10,8 @@ import tfopt
 
 MACS = flags.DEFINE_float("macs", 0.5, "Share of the operations to remove, 0 to 1.")
 
+flags.adopt_module_key_flags(common)
+
 
 def main(argv: list[str]) -> None:
     """Stacks what makes a net faster and what makes its file smaller."""

@@ -27,10 +27,14 @@ ARCHITECTURE = flags.DEFINE_enum(
 )
 BASELINE_EPOCHS = flags.DEFINE_float("baseline_epochs", 20, "Epochs to train the baseline.")
 EPOCHS = flags.DEFINE_float("epochs", 3, "Epochs of fine-tuning for each step.")
-SPARSITY = flags.DEFINE_float("sparsity", 0.5, "Share of the weights pruning removes, 0 to 1.")
+SPARSITY = flags.DEFINE_float(
+    "sparsity", 0.5, "Share of the weights that pruning sets to zero, 0 to 1."
+)
 CLUSTERS = flags.DEFINE_integer("clusters", 16, "Distinct weights a layer keeps in clustering.")
-CACHE = flags.DEFINE_string("cache", ".cache/baselines", "Directory of trained baselines.")
+BASELINES = flags.DEFINE_string("baselines", ".cache/baselines", "Directory of trained baselines.")
 SMOKE = flags.DEFINE_bool("smoke", False, "Train next to nothing: shows only that it runs.")
+
+flags.adopt_module_key_flags(shared)  # a recipe's --help lists them too
 
 _SMOKE_EPOCHS = 0.5
 
@@ -51,7 +55,7 @@ def run(techniques: Sequence[tfopt.Technique]) -> None:
             raise app.UsageError("--strategy=multi_worker needs --model, the same for each worker")
         baseline_epochs = _SMOKE_EPOCHS if SMOKE.value else BASELINE_EPOCHS.value
         baseline = baselines.load_or_train(
-            task, epochs=baseline_epochs, cache=CACHE.value, architecture=ARCHITECTURE.value
+            task, epochs=baseline_epochs, cache=BASELINES.value, architecture=ARCHITECTURE.value
         )
     target = shared.target_from_flags()
     if SMOKE.value:

@@ -119,7 +119,7 @@ def _wrong() -> list[str]:
 def _make(shipped: Shipped) -> None:
     """Runs the recipe of a model."""
     command = [sys.executable, str(ROOT / "recipes" / f"{shipped.recipe}.py"), *shipped.flags]
-    command += [f"--output={MODELS / shipped.name}", f"--cache={_CACHE.value}", "--overwrite"]
+    command += [f"--output={MODELS / shipped.name}", f"--baselines={_CACHE.value}", "--overwrite"]
     if _DATA_DIR.value and "--dataset=digits" not in shipped.flags:
         command.append(f"--data_dir={_DATA_DIR.value}")
     subprocess.run(command, check=True)

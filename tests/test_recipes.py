@@ -34,7 +34,7 @@ _QUICK = ("01", "04")
 def test_recipe_runs(recipe, tmp_path):
     output = tmp_path / "result"
     command = [sys.executable, str(recipe), "--smoke", f"--output={output}"]
-    command += [f"--cache={tmp_path / 'cache'}", "--dataset=digits"]
+    command += [f"--baselines={tmp_path / 'cache'}", "--dataset=digits"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "conversion only" in done.stdout

@@ -108,7 +108,9 @@ def _help(name: str, chosen: Command, values: flags.FlagValues) -> str:
     for flag in (values[key] for key in values):
         form = f"  --{flag.name}" + ("" if flag.boolean else "=...")
         text = flag.help.splitlines()[0].rstrip(";")
-        if flag.default and flag.default is not True:
+        if flag.boolean and flag.default:
+            text += f" (on; --no{flag.name} turns it off)"
+        elif flag.default and flag.default != "default":  # the value's own name
             text += f" (default {flag.default})"
         indent = " " * _FLAG_WIDTH
         lines += textwrap.wrap(

@@ -29,7 +29,7 @@ def convert(
 
     With a task, post-training techniques (equalized channels, corrected biases, learned rounding)
     are tried, and what measures best on the validation data is taken: never a file worse than the
-    plain conversion. `Target(refine=False)` leaves the weights as they are; so do targets of
+    plain conversion. `Target.int8(refine=False)` leaves the weights as they are; so do targets of
     floating point, and models from quantization-aware training. Layers are kept in finer numbers
     for a `max_accuracy_drop` all the same.
 

@@ -182,7 +182,7 @@ def test_what_a_report_does_not_hold_has_no_section():
     assert "No class and no group has samples enough" in told
     assert "9 samples, fewer than 25" in told
     only = dataclasses.replace(REPORT, groups=(), mistakes=Mistakes(0, 0, 9), layers=())
-    assert "Only the new file gets 0 of 9 samples wrong" in " ".join(Parsed(page(only)).words)
+    assert "0 of 9 samples are wrong in the new file only" in " ".join(Parsed(page(only)).words)
 
 
 def test_extreme_figures_can_be_drawn():

@@ -45,7 +45,7 @@ class Trial(Measured):
     @property
     def name(self) -> str:
         """The techniques and the layers kept in other numbers, in words."""
-        parts = [technique.name for technique in self.techniques]
+        parts = [_told(technique) for technique in self.techniques]
         for numbers in ("float", "int16", "int8"):
             layers = getattr(self.target, f"keep_{numbers}")
             parts += [f"{', '.join(layers)} in {numbers}"] if len(layers) == 1 else []
@@ -190,3 +190,9 @@ def output_error(quality: Quality, reference: Quality) -> float:
         error = np.square(output - exact).mean()
         shares.append(error / variance if variance else float(error > 0))
     return float(np.mean(shares))
+
+
+def _told(technique: Technique) -> str:
+    """A technique's name, with the method where it has several."""
+    method = getattr(technique, "method", None)
+    return f"{technique.name} ({method})" if method else technique.name

@@ -212,8 +212,8 @@ def _sentences(report: Report) -> list[str]:
     wrong = report.mistakes
     if wrong is not None:
         told.append(
-            f"Only the last step gets {wrong.lost:,} of {wrong.samples:,} {report.split} samples "
-            f"wrong, only the baseline {wrong.won:,}."
+            f"{wrong.lost:,} of {wrong.samples:,} {report.split} samples are wrong after the last "
+            f"step only, {wrong.won:,} in the baseline only."
         )
     if report.profile is not None:
         slowest = report.profile.slowest_first[:_OPS]

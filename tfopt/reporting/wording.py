@@ -187,8 +187,8 @@ def budget(value: Budget) -> str:
 def mistakes(value: Mistakes) -> str:
     """What only one of the two files gets wrong, in one sentence."""
     return (
-        f"Only the new file gets {value.lost:,} of {value.samples:,} samples wrong, "
-        f"only the baseline {value.won:,}."
+        f"{value.lost:,} of {value.samples:,} samples are wrong in the new file only, "
+        f"{value.won:,} in the baseline only."
     )
 
 

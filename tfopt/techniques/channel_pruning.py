@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 class ChannelPruning(FineTuned):
     """Removes the least important channels of a model and trains what is left a little longer.
 
-    The result is an ordinary dense model, smaller and faster on any hardware. Channels that hang
-    together (over a residual sum, say) are removed together; those of the model's inputs and
-    outputs stay, and so do those that reach a layer tfopt cannot cut, which are listed. After the
-    cut, the layers behind are refitted and batch norms recalibrated on data, then the model is
+    The result is an ordinary dense model, smaller anywhere and faster on most hardware. Channels
+    that hang together (over a residual sum, say) are removed together; those of the model's inputs
+    and outputs stay, and so do those that reach a layer tfopt cannot cut, which are listed. After
+    the cut, the layers behind are refitted and batch norms recalibrated on data, then the model is
     fine-tuned.
 
     The aim is one of `channels`, `macs`, `parameters` and `latency_ms`; as little as reaches it is
