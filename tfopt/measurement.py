@@ -31,7 +31,7 @@ from tfopt.report import (
 from tfopt.report.budgets import judged
 from tfopt.target import Target
 from tfopt.technique import Selection
-from tfopt.tflite.convert import FloatOpsWarning, convert
+from tfopt.tflite.convert import FixedLengthWarning, FloatOpsWarning, convert
 from tfopt.tflite.inspect import inspect
 from tfopt.tflite.likeness import InexactFileWarning
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 _PROFILE_RUNS, _PROFILE_SECONDS = 50, 5.0
-_OF_THE_FILE = (DataWarning, FloatOpsWarning, InexactFileWarning)
+_OF_THE_FILE = (DataWarning, FixedLengthWarning, FloatOpsWarning, InexactFileWarning)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -374,6 +374,18 @@ def test_a_recurrent_layer_of_open_length_takes_that_of_the_samples():
     assert worst_error(model, tflite, task) < 0.05
 
 
+def test_a_fixed_length_is_told_of_beside_float_ops_that_are_allowed():
+    wave = layers.Lambda(tf.sin, name="wave")
+    model = shaken(sequence((None, 4), layers.GRU(3), wave, layers.Dense(2), name="signal"))
+    target = Target.int8(allow_float_ops=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tflite = convert(model, task=task_for(model), target=target)
+    kinds = {warning.category for warning in caught}
+    assert {FixedLengthWarning, FloatOpsWarning} <= kinds
+    assert inspect(tflite).inputs[0].shape == (-1, 7, 4)
+
+
 # Layers that need another way
 
 

@@ -96,10 +96,8 @@ def convert(
     proven = _best(model, samples, target, keep)
     if proven.float_ops is not None and not target.allow_float_ops:
         raise proven.float_ops
-    if proven.float_ops is not None:
-        warnings.warn(f"{proven.float_ops.received}.", FloatOpsWarning, stacklevel=2)
-    if proven.inexact is not None:
-        warnings.warn(proven.inexact, InexactFileWarning, stacklevel=2)
+    for warning in proven.told:
+        warnings.warn(warning, stacklevel=2)
     return proven.tflite
 
 
@@ -114,11 +112,11 @@ class _Way:
 
 @dataclasses.dataclass(frozen=True)
 class _Proven:
-    """A file that runs, and what is to say of it: of ops in floating point, of its outputs."""
+    """A file that runs, and what is to say of it: of ops in floating point, outputs, shapes."""
 
     tflite: bytes
     float_ops: FloatOpsError | None
-    inexact: str | None
+    told: tuple[Warning, ...]
 
 
 def _best(
@@ -134,22 +132,19 @@ def _best(
             if way is last and not found:
                 raise
             continue
-        if proven.float_ops is not None:
-            found.append(proven)
-            continue
-        if way.fixed_length:
-            warnings.warn(_lengths(model, samples), FixedLengthWarning, stacklevel=3)
-        return proven
+        if proven.float_ops is None:
+            return proven
+        found.append(proven)
     return found[0]
 
 
-def _lengths(model: tf_keras.Model, samples: list[np.ndarray]) -> str:
+def _told_of_lengths(model: tf_keras.Model, samples: list[np.ndarray]) -> FixedLengthWarning:
     fixed = [
         f"input {name!r} of shape {tuple(array.shape[1:])}"
         for name, tensor, array in zip(model.input_names, model.inputs, samples, strict=True)
         if None in tensor.shape[1:]
     ]
-    return (
+    return FixedLengthWarning(
         f"The file takes {', '.join(fixed)} only, as the samples are, since recurrent layers of an "
         "open length have no integer op."
     )
@@ -192,6 +187,7 @@ def _proven(
     )
     entering, target = _entering(traced, samples, target)
     pixels = [new.dtype != old.dtype for new, old in zip(entering, samples, strict=True)]
+    told: list[Warning] = [_told_of_lengths(model, samples)] if way.fixed_length else []
     samples = entering
     tflite = with_pixels(export(traced, target, samples), pixels)
     inspection = inspect(tflite)
@@ -204,7 +200,12 @@ def _proven(
     inexact = likeness.check(
         tflite, found, some, traced=traced, target=target, inspection=inspection
     )
-    return _Proven(tflite, proof.float_ops_error(inspection, target, traced.layers), inexact)
+    float_ops = proof.float_ops_error(inspection, target, traced.layers)
+    if float_ops is not None:
+        told.append(FloatOpsWarning(f"{float_ops.received}."))
+    if inexact is not None:
+        told.append(InexactFileWarning(inexact))
+    return _Proven(tflite, float_ops, tuple(told))
 
 
 def _has_wide_activations(target: Target) -> bool:
