@@ -37,7 +37,10 @@ Accuracies are of all test images. TF-MOT runs through its own API and TensorFlo
 tfopt's rows learn from the baseline as their teacher too. Bytes are of the file, deflated ones of
 the file compressed. Latencies are of one image on one thread, of all files in turns; those within
 {same} of each other count as the same where fronts are compared. A goal looks at all rows of
-an owner, of which tfopt has {ours} and TF-MOT {theirs}."""
+an owner, of which tfopt has {ours} and TF-MOT {theirs}. PCQAT is pruned, clustered, then trained
+quantization-aware; what is rounded to 4 bits is stored in an 8-bit file
+(`RoundWeights(bits=4)`), what has 4 bits in one of 4-bit weights (`Target.int4_weights()`), and
+what is stored sparse leaves its zeros out (`sparse_encoding=True`)."""
 _TILES = """\
 This CPU has matrix tiles (AMX), on which a convolution of 8-bit numbers with 16 channels takes as
 long as one with 64. Latencies without tiles are of the same files in a process that is denied
@@ -67,7 +70,7 @@ def write(
         sections.append(f"![Fronts of accuracy against size and latency]({PICTURE})")
         sections.append("The lines in grey: the float model, and a point below it (dashed).")
     for net in nets:
-        sections.append(f"## {net.name}, {net.epochs:g} epochs")
+        sections += [f"## {net.name}, {net.epochs:g} epochs", _told_of_cuts(net)]
         sections.append(table(cells[net.name], latencies[net.name]))
         timed = latencies[net.name]
         if timed:
@@ -88,6 +91,17 @@ def _introduction(nets: Sequence[Net]) -> str:
         theirs=owners.count("TF-MOT"),
     ).split("\n\n")
     return f"{title}\n\n{textwrap.fill(told, 100)}"
+
+
+def _told_of_cuts(net: Net) -> str:
+    """What the rows mean by few and many channels."""
+    found = []
+    names = ("Few channels off", "channels off", "many channels off")
+    for name, (macs, branches) in zip(names, net.cuts, strict=True):
+        what = [f"the branch of {' and '.join(net.dispensable)}"] * branches
+        what += [f"{macs:.0%} of the MACs".replace("%", " %")] * bool(macs)
+        found.append(f"*{name}* is without {', then '.join(what)}")
+    return textwrap.fill(f"{'; '.join(found)}.", 100)
 
 
 def draw(
