@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import logging
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,16 @@ EPOCHS = {"resnet8": 30.0, "depthwise": 24.0}
 FLOAT = "float32"
 PAGE = "post_training.md"
 _SMOKE_NETS = ("digits stressed",)
+_LONGEST = 180  # characters of an error in the table
 _INTRODUCTION = """\
 # Post-training quantization, beside its peers
 
-Written by `scripts/benchmark.py --suite=ptq`. Two nets of the recipes, trained on
-CIFAR-10, and each *stressed*: its channels' ranges rescaled by 2^U(-5,5), the float function as it
-was. 256 images calibrate, nothing is trained; accuracies are of all 10,000 test images. `tfopt` is
-what comes out with no flag to know; its techniques stand below it, each alone. Latencies are of one
-image on one thread, of all files in turns; seconds are those the file took, most of them while the
-machine was busy."""
+Written by `scripts/benchmark.py --suite=ptq`. Two nets of the recipes, trained on CIFAR-10, and
+each *stressed*: its channels' ranges rescaled by 2^U(-5,5), the float function as it was. 256
+images calibrate, nothing is trained; accuracies are of all 10,000 test images. `tfopt` is what
+comes out with no flag to know; its techniques stand below it, each alone, and `as it is` the
+conversion without any. Latencies are of one image on one thread, of all files in turns; seconds are
+those the file took, most of them while the machine was busy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +189,8 @@ def _table(net: str, cells: list[Cell], latencies: dict[tuple[str, str], float])
     ):
         latency = latencies.get((cell.way, cell.numerics))
         if cell.accuracy is None:
-            rows.append([cell.numerics, cell.way, f"no file: {cell.error}", "", "", "", ""])
+            why = textwrap.shorten(cell.error, _LONGEST, placeholder=" ...")
+            rows.append([cell.numerics, cell.way, f"no file: {why}", "", "", "", ""])
             continue
         rows.append(
             [
