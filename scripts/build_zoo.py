@@ -1,7 +1,7 @@
 """Makes the shipped models of `tflite_models/` by the recipes, and the table of them.
 
-A model that is there is not made again unless `--overwrite` is set; the table is written from what
-is there.
+A model that is there is not made again unless `--overwrite` is set; the table, the reports and the
+model cards are written from what is there.
 
     python scripts/build_zoo.py --data_dir=... --only='mnist_*'
 """
@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from zoo_cards import filled
 
 import tfopt
 from tfopt.files import write_file
+from tfopt.reporting.card import model_card
+from tfopt.reporting.saved import read_result
 from tfopt.tables import markdown_table
 
 ROOT = Path(__file__).parent.parent
@@ -95,9 +98,16 @@ def main(_: list[str]) -> int:
 
 
 def _written() -> dict[str, str]:
-    """What stands beside the models: their page and their checksums."""
+    """What stands beside the models: their page, checksums, reports and cards."""
     sums = "".join(f"{_sha256(shipped)}  {shipped.name}/model.tflite\n" for shipped in _there())
-    return {"README.md": page(), "SHA256SUMS": sums}
+    texts = {"README.md": page(), "SHA256SUMS": sums}
+    for shipped in _there():
+        saved = read_result(MODELS / shipped.name)
+        card = model_card(saved.report, recipe=saved.recipe, tflite=saved.tflite, name=shipped.name)
+        dataset, *_ = saved.recipe["made_from"]["source"].get("name", "digits").split(":")
+        texts[f"{shipped.name}/report.md"] = saved.report.to_markdown()
+        texts[f"{shipped.name}/model_card.md"] = filled(card, dataset)
+    return texts
 
 
 def _wrong() -> list[str]:
@@ -171,11 +181,11 @@ _PAGE = """# Shipped models
 {table}
 
 Each directory is a result as `result.save()` writes it: `model.tflite`, `report.json` and its
-views, `recipe.json` and the baseline it was made from. `SHA256SUMS` has the checksums of the files
-(`sha256sum -c SHA256SUMS`). `tfopt reproduce DIR` makes a file again, `tfopt report DIR` draws its
-page, `tfopt ship DIR` makes what an app needs of it. `scripts/build_zoo.py` makes all of them and
-this page. A test checks that each file gives the accuracy its report claims, on the data that is at
-hand.
+views, `recipe.json` and the baseline it was made from. `SHA256SUMS` has the checksums of the
+`model.tflite` files (`cd tflite_models && sha256sum -c SHA256SUMS`). `tfopt reproduce DIR` makes a
+file again, `tfopt report DIR` draws its page, `tfopt ship DIR --for=android --output=APP` makes
+what an app needs of it. `scripts/build_zoo.py` makes all of them and this page. A test checks that
+each file gives the accuracy its report claims, on the data that is at hand.
 """
 
 
