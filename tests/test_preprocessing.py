@@ -108,9 +108,9 @@ def test_every_technique_works_on_raw_pixels(digits, pixels):
     model = tfopt.with_preprocessing(small_cnn())
     fine_tune(model, raw, epochs=6, learning_rate=5e-3)
     steps = [
-        tfopt.ChannelPruning(channels=0.2, epochs=1),
-        tfopt.MagnitudePruning(epochs=1),
-        tfopt.WeightClustering(epochs=1),
+        tfopt.ChannelPruning(channels=0.2, epochs=2),
+        tfopt.MagnitudePruning(epochs=2),
+        tfopt.WeightClustering(epochs=2),
         tfopt.QuantizationAware(epochs=1),
     ]
     result = tfopt.optimize(model, steps, task=raw, target=tfopt.Target.int8())
