@@ -1,9 +1,12 @@
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import tfopt
+from tfopt.data import columns
 from tfopt.errors import ModelError
 from tfopt.testing import random_task
 from tfopt.testing.zoo import MODELS
@@ -85,3 +88,62 @@ def test_a_model_without_inputs_is_refused():
 
     with pytest.raises(ModelError, match=r"of class Net, without inputs; expected a functional"):
         random_task(entry_named("subclassed").build(tf_keras))
+
+
+READING = """
+import sys, pathlib
+import numpy as np
+import tfopt
+
+for arrays in sorted(pathlib.Path(sys.argv[1]).glob("*.npz")):
+    stored = np.load(arrays)
+    inputs = [stored[key] for key in sorted(stored) if key.startswith("in")]
+    for path in sorted(arrays.parent.glob(f"{arrays.stem}-*")):
+        try:
+            found = tfopt.load_model(path)(inputs if len(inputs) > 1 else inputs[0])
+            for index, output in enumerate(found if isinstance(found, list) else [found]):
+                np.testing.assert_allclose(output, stored[f"out{index:02d}"], rtol=0, atol=1e-4)
+            print("read", path.name)
+        except Exception as error:
+            print(path.name, str(error)[:300])
+"""
+
+
+def read_in_a_new_process(names, keras, folder):
+    """Saves models, and lets another process read them: lines of what it could not."""
+    count = 0
+    for name in names:
+        entry = entry_named(name)
+        model = tfopt.load_model(entry.build(importlib.import_module(keras)))
+        x = entry.task(model, samples=16).validation.x
+        inputs = columns(x, model.input_names)
+        found = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+        outputs = found if isinstance(found, list) else [found]
+        arrays = {f"in{index:02d}": array for index, array in enumerate(inputs)}
+        arrays |= {f"out{index:02d}": output.numpy() for index, output in enumerate(outputs)}
+        np.savez(folder / f"{name}.npz", **arrays)
+        for kind, suffix in (("zip", ".keras"), ("h5", ".h5"), ("saved", "")):
+            tfopt.save_model(model, folder / f"{name}-{kind}{suffix}")
+            count += 1
+    command = [sys.executable, "-c", READING, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == count
+    return [line for line in lines if not line.startswith("read ")]
+
+
+OWN_CODE = ("custom_layer", "custom_block")  # unknown to a process that does not define it
+OWN_PARTS = ["hard_silu", "squeeze_and_excite", "keras_operations"]  # what tf_keras lacks
+
+
+def test_what_a_keras_3_model_became_is_read_in_a_new_process(tmp_path):
+    assert read_in_a_new_process(OWN_PARTS, "keras", tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keras", ["tf_keras", "keras"])
+def test_every_saved_model_is_read_in_a_new_process(keras, tmp_path):
+    left = ("subclassed_untraceable", "lambdas", *OWN_CODE)
+    names = [e.name for e in MODELS if e.only in (None, keras) and e.name not in left]
+    assert read_in_a_new_process(names, keras, tmp_path) == []

@@ -137,16 +137,15 @@ def _h5(path: Path) -> Any:
             if "model_config" not in file.attrs:
                 raise _weights_only(path)
             version = _text(file.attrs.get("keras_version", "2"))
-            if wrapped.is_wrapped(_text(file.attrs["model_config"])):
+            if wrapped.is_own(file) or wrapped.is_wrapped(_text(file.attrs["model_config"])):
                 return wrapped.read(file)
-            names = wrapped.output_names(file)
     except ModelError:
         raise
     except Exception as error:
         raise _corrupt(path, "an HDF5 file that Keras wrote", error) from error
     if version.startswith("3"):
         return _with_keras3(path)
-    return wrapped.with_output_names(_with_tf_keras(path), names)
+    return _with_tf_keras(path)
 
 
 def _saved_model(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import logging
 import os
 import warnings
@@ -12,6 +13,12 @@ from typing import Any
 from unittest import mock
 
 import tf_keras
+
+# What tfopt's models are made of beside tf_keras and TF-MOT: registered once it is imported.
+_REGISTERING = (
+    *("tfopt.keras3.activations", "tfopt.keras3.operation", "tfopt.keras3.twins"),
+    *("tfopt.quantization.kernels", "tfopt.quantization.ranges"),
+)
 
 
 @functools.cache
@@ -36,11 +43,13 @@ def tfmot() -> Any:
 
 @contextlib.contextmanager
 def every_scope(*models: Any) -> Iterator[None]:
-    """Lets tf_keras rebuild TF-MOT's layers, its own applications' and those of the models given.
+    """Lets tf_keras rebuild tfopt's and TF-MOT's layers, its applications', and those of models.
 
     Args:
         models: tf_keras models whose layer classes have to be found by name.
     """
+    for module in _REGISTERING:
+        importlib.import_module(module)
     keras = tfmot().quantization.keras, tfmot().sparsity.keras, tfmot().clustering.keras
     quantization, sparsity, clustering = keras
     with (

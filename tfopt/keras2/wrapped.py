@@ -7,7 +7,6 @@ HDF5 one as tf_keras writes it, which names every weight.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import tempfile
@@ -29,9 +28,7 @@ from tfopt.errors import ModelError
 from tfopt.keras2.copying import UNSAVED, primed
 from tfopt.keras2.stack import every_scope, tfmot
 
-_MODULES, _UNSAVED, _OUTPUTS = "tfopt_modules", "tfopt_unsaved", "tfopt_output_names"
-# Where the parts of wrapped models are that tfopt registers: tf_keras finds them once imported.
-_OWN_MODULES = ("tfopt.quantization.kernels", "tfopt.quantization.ranges")
+_UNSAVED, _OUTPUTS = "tfopt_unsaved", "tfopt_output_names"
 _BUILD = "build_config"
 _WRAPPERS = ("QuantizeWrapper", "QuantizeLayer", "PruneLowMagnitude", "ClusterWeights")
 
@@ -53,14 +50,12 @@ def write(model: Any) -> bytes:
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         tf_keras.saving.save_model(model, file, save_format="h5", include_optimizer=False)
-        file.attrs[_MODULES] = json.dumps(sorted(_modules(model)))
         file.attrs[_OUTPUTS] = json.dumps(list(model.output_names))
         for layer, name, weight, tensor in _unsaved(model):
             key = "|".join((layer, name, weight))
             file[f"{_UNSAVED}/{parse.quote(key, safe='|')}"] = tensor.numpy()
-    if is_wrapped(model.to_json()):
-        with h5py.File(stream, "r") as file:
-            read(file)  # what cannot be brought back is said now
+    with h5py.File(stream, "r") as file:
+        read(file)  # what cannot be brought back is said now
     return stream.getvalue()
 
 
@@ -70,10 +65,6 @@ def read(file: h5py.File) -> Any:
     Args:
         file: A file that `write`, or tf_keras, wrote.
     """
-    for module in json.loads(file.attrs.get(_MODULES, "[]")):
-        if module.startswith("tfopt."):  # a file must not choose what else is imported
-            importlib.import_module(module)
-    _import_own(file.attrs["model_config"])
     content = json.loads(file.attrs["model_config"])
     config, weights = content["config"], _weights(file["model_weights"])
     with every_scope():
@@ -91,12 +82,17 @@ def read(file: h5py.File) -> Any:
         arrays = [array for _, array in named]
         _check_shapes(layers[name], variables, arrays, len(arrays))
         tf_keras.backend.batch_set_value(list(zip(variables, arrays, strict=True)))
-    if _MODULES not in file.attrs:  # tf_keras wrote it
+    if not is_own(file):
         recovered(model)
     for key, value in file.get(_UNSAVED, {}).items():
         layer, name, weight = parse.unquote(key).split("|")
         getattr(layers[layer], name)[weight] = tf.constant(value[()])
     return with_output_names(model, output_names(file))
+
+
+def is_own(file: h5py.File) -> bool:
+    """Whether `write` wrote an HDF5 file, not tf_keras."""
+    return _OUTPUTS in file.attrs
 
 
 def output_names(file: h5py.File) -> list[str]:
@@ -127,7 +123,6 @@ def read_keras(path: Path) -> Any:
             for name in archive.namelist():
                 content = archive.read(name)
                 if name == "config.json":
-                    _import_own(content.decode())
                     content = json.dumps(_without_build(json.loads(content))).encode()
                 copy.writestr(name, content)
         wrapper = tfmot().quantization.keras.QuantizeWrapper
@@ -185,13 +180,6 @@ def _check_shapes(layer: Any, variables: list[Any], arrays: list[np.ndarray], co
         )
 
 
-def _import_own(config: str) -> None:
-    """Imports what registers the parts of ours that a configuration names."""
-    if "tfopt>" in config:
-        for module in _OWN_MODULES:
-            importlib.import_module(module)
-
-
 def _unsaved(model: Any) -> Iterator[tuple[str, str, str, Any]]:
     """What the layers hold outside of their weights: layer, attribute, weight and tensor."""
     for layer in model.layers:
@@ -216,18 +204,3 @@ def _weights(group: h5py.Group) -> dict[str, list[tuple[str, np.ndarray]]]:
         ]
         for layer in layers
     }
-
-
-def _modules(model: Any) -> set[str]:
-    """The modules of this package that define something the model is made of."""
-    parts = [
-        part
-        for layer in model._flatten_layers()
-        for part in (
-            layer,
-            getattr(layer, "quantize_config", None),
-            getattr(layer, "quantizer", None),
-        )
-    ]
-    found = {type(part).__module__ for part in parts}
-    return {name for name in found if name.startswith("tfopt.")}
