@@ -1,8 +1,10 @@
 """What a chain has made is not made again: after a stop it goes on where it was."""
 
 import dataclasses
+import shutil
 
 import pytest
+import tensorflow as tf
 
 import tfopt
 from tfopt.cache import CorruptCacheWarning
@@ -68,6 +70,22 @@ def test_what_depends_on_something_else_is_made_anew(change, model, task, tmp_pa
     kept = [Checkpoints(tmp_path, each) for each in (task, other)]
     places = {each.place(STEPS[0], model) for each in kept}
     assert len(places) == 2
+
+
+@pytest.mark.parametrize("file", ["other.h5", "other"], ids=["file", "SavedModel"])
+@pytest.mark.parametrize("setting", ["student", "teacher"])
+def test_a_model_that_is_trained_anew_under_its_path_is_another(
+    setting, file, model, task, tmp_path
+):
+    path = tmp_path / file
+    kept, step = Checkpoints(tmp_path, task), tfopt.Distillation(**{setting: str(path)})
+    tfopt.save_model(model, path)
+    places = [kept.place(step, model), kept.place(step, model)]
+    other = tfopt.load_model(model)
+    other.layers[-1].bias.assign_add(tf.ones(10))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    tfopt.save_model(other, path)
+    assert places[0] == places[1] != kept.place(step, model)
 
 
 def test_what_cannot_be_read_is_told_and_made_again(model, task, tmp_path):

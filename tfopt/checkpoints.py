@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfopt import cache, facts
 from tfopt.errors import TfoptError
-from tfopt.files import write_directory
+from tfopt.files import checksum, write_directory
 from tfopt.keras_gate import load_model, save_model
 from tfopt.measurement import Done
 from tfopt.recipe import technique_from_dict, technique_to_dict
@@ -132,7 +132,7 @@ class Checkpoints:
             return None
         task = self._task
         key = cache.key(
-            technique=technique_to_dict(technique),
+            technique=technique_to_dict(technique) | _content(technique.reads),
             model=model.get_config(),
             weights=facts.weights_checksum(model),
             data=self._data,
@@ -143,6 +143,11 @@ class Checkpoints:
             tensorflow=tf.__version__,
         )
         return self._folder / f"step-{key}"
+
+
+def _content(paths: Sequence[str]) -> dict[str, str]:
+    """What files hold, as JSON values: a path stays when a model is trained anew."""
+    return {f"content of {path}": checksum(path) for path in paths}
 
 
 def _told(value: Any) -> Any:

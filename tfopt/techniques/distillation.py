@@ -104,6 +104,12 @@ class Distillation(FineTuned):
             )
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The paths of a student and a teacher of their own."""
+        student = () if self.student is None else (self.student,)
+        return student if self.teacher == "baseline" else (*student, self.teacher)
+
+    @property
     def starts_over(self) -> bool:
         """Whether a student of its own takes the place of the model."""
         return self.student is not None
