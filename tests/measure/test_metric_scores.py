@@ -123,6 +123,15 @@ def task_of(metric):
     return tfopt.Task.from_arrays((x, y), (x, y), loss=loss, metric=metric)
 
 
+@pytest.mark.parametrize("loss", ["mse", ("mse", "mse"), {"age": "mse", "kind": "mse"}])
+def test_a_metric_of_classes_is_refused_for_numbers_however_losses_are_given(two_heads, loss):
+    x = np.random.default_rng(0).random((6, 4), np.float32)
+    pair = (x, {"age": x[:, :1], "kind": x[:, :3]})
+    task = tfopt.Task.from_arrays(pair, pair, loss=loss)
+    with pytest.raises(SettingError, match="since these labels are no classes"):
+        evaluate(two_heads, task=task)
+
+
 def test_each_output_has_its_own_metric_and_the_first_named_is_judged(two_heads):
     found = evaluate(two_heads, task=task_of({"kind": "accuracy", "age": "mae"}))
     assert found.metric == "kind accuracy" and found.kind == "classes" and found.higher_is_better

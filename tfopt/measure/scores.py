@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfopt.data import ArraySplit, Split, columns, leaves
+from tfopt.data import ArraySplit, Split, matched
 from tfopt.errors import DataError, SettingError, nearest
 from tfopt.measure import keras_metrics
 from tfopt.measure.intervals import bootstrap, wilson
@@ -255,11 +255,11 @@ def check_classes(score: AnyScore, samples: Split, loss: Any, outputs: Sequence[
         SettingError: They are.
     """
     given = samples.y if isinstance(samples, ArraySplit) else samples.first()[1]
+    labels = matched(given, outputs)
     if isinstance(score, PerOutput):
-        score.check_classes(columns(given, outputs), loss)
+        score.check_classes(labels, loss)
     elif score.kind == "classes":
-        for name, array in leaves(given):
-            own = loss.get(name) if isinstance(loss, dict) else loss
+        for array, own in zip(labels, each(loss, outputs), strict=True):
             _refuse_numbers(array, own, score.name)
 
 
