@@ -11,17 +11,10 @@ import numpy as np
 
 from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
+from tfopt.measure.class_labels import check_classes
 from tfopt.measure.metrics import decide, sample_classes
 from tfopt.measure.predictions import gathered, opened, output_names, predictions
-from tfopt.measure.scores import (
-    AnyScore,
-    Kind,
-    PerOutput,
-    Statistic,
-    check_classes,
-    check_metric,
-    score_of,
-)
+from tfopt.measure.scores import AnyScore, Kind, PerOutput, Statistic, check_metric, score_of
 from tfopt.report import OutputScore
 from tfopt.task.base import check_task
 from tfopt.task.losses import each, of_numbers

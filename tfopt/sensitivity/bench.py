@@ -133,7 +133,7 @@ class Bench:
             return None
         score = self._score()
         score.add(self._labels, [output.astype(np.float32) for output in outputs])
-        return score.result(self.samples, 0).value
+        return score.value()
 
 
 def bench_of(model: tf_keras.Model, task: Task, samples: int) -> Bench:
