@@ -129,8 +129,7 @@ def evaluate(
     References:
         `tfopt.measure.intervals` names the papers of the intervals.
     """
-    if not hasattr(task, "metric"):
-        check_task(task)
+    check_task(task)
     check_metric(task.metric)
     chosen = split or ("validation" if task.test is None else "test")
     samples = _samples(task, chosen)
