@@ -1,8 +1,13 @@
 """What a chain has made is not made again: after a stop it goes on where it was."""
 
 import dataclasses
+import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfopt
 from tfopt.cache import CorruptCacheWarning
@@ -68,6 +73,69 @@ def test_what_depends_on_something_else_is_made_anew(change, model, task, tmp_pa
     kept = [Checkpoints(tmp_path, each) for each in (task, other)]
     places = {each.place(STEPS[0], model) for each in kept}
     assert len(places) == 2
+
+
+@pytest.mark.parametrize("file", ["other.h5", "other"], ids=["file", "SavedModel"])
+@pytest.mark.parametrize("setting", ["student", "teacher"])
+def test_a_model_that_is_trained_anew_under_its_path_is_another(
+    setting, file, model, task, tmp_path
+):
+    path = tmp_path / file
+    kept, step = Checkpoints(tmp_path, task), tfopt.Distillation(**{setting: str(path)})
+    tfopt.save_model(model, path)
+    places = [kept.place(step, model), kept.place(step, model)]
+    other = tfopt.load_model(model)
+    other.layers[-1].bias.assign_add(tf.ones(10))
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    tfopt.save_model(other, path)
+    assert places[0] == places[1] != kept.place(step, model)
+
+
+def functions(text, **read):
+    """A module's functions: `text` is the file, what it reads else is given."""
+    exec(text, module := {"__name__": __name__, "tf": tf, **read})
+    return module["changed"]
+
+
+HELPED = """
+def helped(x): return helped(x - RATE) if x else x
+def changed(x): return [helped(y) for y in x]
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (functions("def changed(x, *, r=0.1): 0"), functions("def changed(x, *, r=0.9): 0")),
+        *(
+            (functions(text, RATE=0.1), functions(text, RATE=0.9))
+            for text in (
+                "def changed(x): return x * RATE",
+                "def changed(x): return tf.map_fn(lambda image: image * RATE, x)",
+                HELPED,
+            )
+        ),
+        (
+            functions("def changed(x): return x * RATE", RATE=np.zeros(9999)),
+            functions("def changed(x): return x * RATE", RATE=np.eye(1, 9999, 5000)[0]),
+        ),
+    ],
+    ids=["keyword", "global", "nested", "helper", "array"],
+)
+def test_functions_that_differ_in_what_they_read_are_others(one, other, model, task, tmp_path):
+    kept = [Checkpoints(tmp_path, dataclasses.replace(task, augment=f)) for f in (one, other)]
+    assert len({each.place(STEPS[0], model) for each in kept}) == 2
+
+
+def test_a_function_is_the_same_in_another_process(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import tensorflow as tf\nfrom tensorflow.image import random_flip_left_right as flip\n"
+        "RATES = [0.1]\ndef half(x): return x / 2\n"
+        "def changed(x): return tf.map_fn(lambda y: flip(half(y)) * RATES[0], x)\n"
+        "from tfopt.checkpoints import _told\nprint(_told(changed))"
+    )
+    runs = [subprocess.run([sys.executable, tmp_path / "own.py"], stdout=-1) for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout != b""
 
 
 def test_what_cannot_be_read_is_told_and_made_again(model, task, tmp_path):

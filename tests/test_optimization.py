@@ -12,7 +12,7 @@ from tfopt import facts
 from tfopt.errors import DataError, FloatOpsError, LostGainError, OutputExistsError, SettingError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.technique import Selection, Stage, Technique
-from tfopt.testing import small_cnn
+from tfopt.testing import dense_net, small_cnn
 from tfopt.tflite.convert import FloatOpsWarning
 from tfopt.training import fine_tune
 
@@ -226,6 +226,21 @@ def test_what_is_no_task_or_target_is_refused(baseline, task, changes, message):
 def test_a_misspelt_name_of_the_package_gets_the_nearest():
     with pytest.raises(AttributeError, match="'MagnitudePrunin'; 'MagnitudePruning' is nearest"):
         _ = tfopt.MagnitudePrunin
+
+
+def test_ablation_refuses_what_the_baseline_alone_cannot_do_before_it_measures(
+    baseline, task, tmp_path, monkeypatch
+):
+    tfopt.save_model(dense_net(), tmp_path / "student.h5")
+    steps = [
+        tfopt.Distillation(student=str(tmp_path / "student.h5")),
+        tfopt.MagnitudePruning(only=("hidden",)),  # a layer of the student's
+    ]
+    rows = []
+    monkeypatch.setattr("tfopt.measurement.Measurements.add", lambda self, *row: rows.append(row))
+    with pytest.raises(SettingError, match="the model has no layer 'hidden'"):
+        tfopt.ablate(baseline, steps, task=task, target=PLAIN)
+    assert rows == []
 
 
 def test_ablation_has_each_technique_alone_and_stacked_from_one_baseline(baseline, task):

@@ -74,6 +74,12 @@ def test_bad_steps_name_what_is_wrong(text, message):
         ({"target": {"numerics": "int4"}}, "numerics='int4'"),
         ({"target": {"numerics": "int8", "max_byte": 1}}, "'max_bytes' is nearest"),
         ({"target": {}}, "names no numerics"),
+        (5, "the recipe as int"),
+        ({"target": {"numerics": "int8"}, "techniques": 5}, "techniques as int: 5; .*a JSON list"),
+        ({"target": {"numerics": "int8"}, "techniques": {}}, "techniques as dict"),
+        ({"target": {"numerics": "int8"}, "seed": "x"}, "seed='x'; expected a whole number"),
+        ({"target": {"numerics": "int8"}, "made_from": 5}, "made_from as int"),
+        ({"target": {"numerics": "int8", "allow_float_ops": "false"}}, "expected True or False"),
         ({}, "target as NoneType"),
         (
             {"target": {"numerics": "int8"}, "techniques": ["QuantizationAware"]},

@@ -32,6 +32,10 @@ def test_defaults(target, io, integer_only):
         ({"numerics": "int8", "output_type": "int16"}, "expected one of int8, uint8, float32"),
         ({"numerics": "int8", "max_bytes": -1}, "max_bytes=-1; expected a budget of at least 0"),
         ({"numerics": "int8", "max_accuracy_drop": "1 %"}, "max_accuracy_drop='1 %'"),
+        *(
+            ({"numerics": "int8", name: "False"}, f"{name}='False'; expected True or False")
+            for name in ("allow_float_ops", "sparse_encoding", "refine")
+        ),
         ({"numerics": "int8", "representative_samples": 0}, "representative_samples=0"),
         (
             {"numerics": "int8", "keep_int8": ("a",)},

@@ -52,9 +52,7 @@ def ablate(
         >>> [step.name for step in report.steps[2:]]
         ['MagnitudePruning alone', 'WeightClustering alone', 'MagnitudePruning + WeightClustering']
     """
-    chain = Chain(model, techniques, task=task, target=target, cache=cache)
-    for technique in techniques:
-        technique.select(chain.baseline)
+    chain = Chain(model, techniques, task=task, target=target, cache=cache, alone=True)
     alone = []
     for technique in techniques:
         alone.append(made := chain.apply(technique, chain.baseline))

@@ -35,6 +35,7 @@ class Chain:
         target: What each step's file is made for; sparse encoding has a row of its own, at the end,
             so that what it buys is seen.
         cache: A directory that keeps what a technique has made, or None.
+        alone: Whether each technique is applied to the baseline, too.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Chain:
         task: Task,
         target: Target,
         cache: str | os.PathLike[str] | None,
+        alone: bool = False,
     ) -> None:
         _check_techniques(techniques)
         check_task(task)
@@ -56,6 +58,8 @@ class Chain:
         current, selections = self.baseline, []
         for technique in techniques:
             selections.append(technique.select(current))
+            if alone and current is not self.baseline:
+                technique.select(self.baseline)
             current = technique.begun_with(current)
         check_left(techniques, selections)
         self.task = dataclasses.replace(task, teacher=self.baseline)

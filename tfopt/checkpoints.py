@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import json
 import os
+import sys
+import sysconfig
+import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt import cache, facts
 from tfopt.errors import TfoptError
-from tfopt.files import write_directory
+from tfopt.files import checksum, write_directory
 from tfopt.keras_gate import load_model, save_model
 from tfopt.measurement import Done
 from tfopt.recipe import technique_from_dict, technique_to_dict
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from tfopt.task import Task
     from tfopt.technique import Technique
 
+_LIBRARIES = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
 _MODEL, _RECORD = "model.h5", "step.json"
 
 
@@ -132,7 +139,7 @@ class Checkpoints:
             return None
         task = self._task
         key = cache.key(
-            technique=technique_to_dict(technique),
+            technique=technique_to_dict(technique) | _content(technique.reads),
             model=model.get_config(),
             weights=facts.weights_checksum(model),
             data=self._data,
@@ -145,16 +152,63 @@ class Checkpoints:
         return self._folder / f"step-{key}"
 
 
-def _told(value: Any) -> Any:
-    """A setting as JSON values that change with what it does; in doubt, with each process."""
+def _content(paths: Sequence[str]) -> dict[str, str]:
+    """What files hold, as JSON values: a path stays when a model is trained anew."""
+    return {f"content of {path}": checksum(path) for path in paths}
+
+
+def _told(value: Any, told: set[int] | None = None) -> Any:
+    """A setting as JSON values that change with what it does; in doubt, with each process.
+
+    Args:
+        value: The setting.
+        told: The functions that are told of already, by their ids: they may read each other.
+    """
+    told = set() if told is None else told
     if isinstance(value, Mapping):
-        return {str(name): _told(part) for name, part in value.items()}
+        return {str(name): _told(part, told) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_told(part) for part in value]
+        return [_told(part, told) for part in value]
+    if isinstance(value, np.ndarray | tf.Tensor | tf.Variable):
+        array = np.asarray(value)
+        return [str(array.dtype), str(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+    if inspect.isclass(value) or inspect.isfunction(value):
+        return _told_of_code(value, told)
+    if inspect.ismodule(value):
+        return value.__name__
     if hasattr(value, "get_config"):
         return [type(value).__qualname__, value.get_config()]
-    code = getattr(value, "__code__", None)
-    if code is None or value.__closure__:
-        return str(value)
-    does = [code.co_code.hex(), str(code.co_names), str(code.co_consts)]
-    return [value.__module__, value.__qualname__, str(value.__defaults__), *does]
+    return str(value)
+
+
+def _told_of_code(value: Any, told: set[int]) -> Any:
+    """A class or function: what it does, and the values that it reads."""
+    name = [value.__module__, value.__qualname__]
+    if _is_installed(value) or id(value) in told:
+        return name
+    if inspect.isclass(value) or value.__closure__:
+        return [*name, hex(id(value))]
+    told.add(id(value))
+    codes = _nested(value.__code__)
+    names = {name for code in codes for name in code.co_names} & value.__globals__.keys()
+    read = {name: value.__globals__[name] for name in sorted(names)}
+    does = [_does(code) for code in codes]
+    return [*name, does, _told([value.__defaults__, value.__kwdefaults__, read], told)]
+
+
+def _is_installed(value: Any) -> bool:
+    """Whether a class or function is a library's, where it does what its name says."""
+    file = getattr(sys.modules.get(value.__module__), "__file__", None)
+    return bool(file) and str(file).startswith(_LIBRARIES) and "<" not in value.__qualname__
+
+
+def _nested(code: types.CodeType) -> list[types.CodeType]:
+    """The code of a function, and of the functions inside it."""
+    inside = (part for part in code.co_consts if inspect.iscode(part))
+    return [code, *(nested for part in inside for nested in _nested(part))]
+
+
+def _does(code: types.CodeType) -> list[str]:
+    """What a code does, but for the functions inside it."""
+    values = [part for part in code.co_consts if not inspect.iscode(part)]
+    return [code.co_code.hex(), str(code.co_names), str(values)]

@@ -1,8 +1,9 @@
-"""Files written whole or not at all: under a temporary name first, then renamed."""
+"""Files written whole or not at all, under a temporary name first; and what files hold."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -75,6 +76,27 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool = False) ->
         folder = next(parent for parent in parents if os.path.lexists(parent))
         # The only sure way to know: permissions say nothing of /proc or of a read-only disk.
         os.rmdir(tempfile.mkdtemp(dir=folder, prefix=".tfopt."))
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """Returns a SHA-256 over what a file holds, or a directory with all that is in it.
+
+    Args:
+        path: Where; what is not there has a checksum, too.
+
+    Example:
+        >>> path = Path(tempfile.mkdtemp()) / "model.h5"
+        >>> write_file(path, b"weights")
+        >>> checksum(path)[:8]
+        '9a129038'
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+    whole = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        whole.update(f"{file.relative_to(path).as_posix()} {checksum(file)}\n".encode())
+    return whole.hexdigest()
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfopt.errors import SettingError, nearest
+from tfopt.settings import check_counts
 from tfopt.target import Target
 from tfopt.technique import Technique
 
@@ -42,6 +43,9 @@ class Recipe:
         made_from: Facts of the run as JSON values: checksums of model, data and result, and the
             versions. They are checked by `tfopt.reproduce`; they change nothing.
 
+    Raises:
+        SettingError: The seed is no whole number, or below 0.
+
     Example:
         >>> recipe = Recipe(techniques=(), target=Target.int8(), seed=7)
         >>> Recipe.from_dict(recipe.to_dict()) == recipe
@@ -52,6 +56,9 @@ class Recipe:
     target: Target
     seed: int = 0
     made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_counts(self, seed=0)
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON values."""
@@ -69,6 +76,7 @@ class Recipe:
         Raises:
             SettingError: A key or a technique is unknown, or a setting is out of its range.
         """
+        record = _mapping(record, "the recipe")
         _refuse_unknown(record, {"techniques", "target", "seed", "made_from"}, "the recipe")
         target = _mapping(record.get("target"), "target")
         _refuse_unknown(target, {field.name for field in dataclasses.fields(Target)}, "target")
@@ -79,10 +87,10 @@ class Recipe:
                 fix="add the numerics",
             )
         return cls(
-            techniques=tuple(map(technique_from_dict, record.get("techniques", ()))),
+            techniques=tuple(map(technique_from_dict, _list(record.get("techniques", [])))),
             target=Target(**target),
             seed=record.get("seed", 0),
-            made_from=record.get("made_from", {}),
+            made_from=dict(_mapping(record.get("made_from", {}), "made_from")),
         )
 
     def to_json(self) -> str:
@@ -106,7 +114,7 @@ class Recipe:
                 expected="a recipe in JSON, as result.save() writes it",
                 fix="give the path of a recipe.json, or of the directory that holds one",
             ) from error
-        return cls.from_dict(_mapping(record, "the recipe"))
+        return cls.from_dict(record)
 
 
 def technique_to_dict(technique: Technique) -> dict[str, Any]:
@@ -193,6 +201,17 @@ def _mapping(record: Any, what: str) -> Mapping[str, Any]:
     raise SettingError(
         received=f"{what} as {type(record).__name__}: {record!r}",
         expected="a JSON object",
+        fix="compare with a recipe.json that result.save() wrote",
+    )
+
+
+def _list(record: Any) -> list[Any]:
+    """Refuses techniques that are no list."""
+    if isinstance(record, list | tuple):
+        return list(record)
+    raise SettingError(
+        received=f"techniques as {type(record).__name__}: {record!r}",
+        expected="a JSON list of objects",
         fix="compare with a recipe.json that result.save() wrote",
     )
 

@@ -9,20 +9,40 @@ from tfopt.errors import SettingError, nearest
 
 
 def check_at_least(least: float, **values: float) -> None:
-    """Refuses numbers that are too small.
+    """Refuses what is no number, or too small a one.
 
     Args:
         least: The smallest that goes.
         values: Arguments, by name.
 
     Raises:
-        SettingError: One is smaller.
+        SettingError: One is smaller, or something else.
     """
     for name, value in values.items():
-        if value < least:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not value >= least:
             raise SettingError(
-                received=f"{name}={value}",
-                expected=f"at least {least:g}",
+                received=f"{name}={value!r}",
+                expected=f"a number, at least {least:g}",
+                fix=f"leave {name} out for the default",
+            )
+
+
+def check_whole(least: int, **values: int) -> None:
+    """Refuses what is no whole number, or too small a one.
+
+    Args:
+        least: The smallest that goes.
+        values: Arguments, by name.
+
+    Raises:
+        SettingError: One is smaller, or something else.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise SettingError(
+                received=f"{name}={value!r}",
+                expected=f"a whole number, at least {least}",
                 fix=f"leave {name} out for the default",
             )
 
@@ -58,13 +78,7 @@ def check_counts(settings: Any, **least: int) -> None:
         SettingError: A field is something else.
     """
     for field, smallest in least.items():
-        value = getattr(settings, field)
-        if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-            raise SettingError(
-                received=f"{field}={value!r}",
-                expected=f"a whole number, at least {smallest}",
-                fix=f"leave {field} out for the default",
-            )
+        check_whole(smallest, **{field: getattr(settings, field)})
 
 
 def check_flags(settings: Any, *fields: str) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal, get_args
 
 from tfopt.errors import SettingError, nearest
-from tfopt.settings import check_choices, check_counts
+from tfopt.settings import check_choices, check_counts, check_flags
 
 Numerics = Literal["float32", "float16", "dynamic_range", "int8", "int16x8", "int4_weights"]
 IOType = Literal["float32", "int8", "uint8", "int16"]
@@ -117,6 +117,7 @@ class Target:
         check_choices(
             self, representative_choice=Choice, calibration=Calibration, exporter=Exporter
         )
+        check_flags(self, "allow_float_ops", "sparse_encoding", "refine")
         for field in _KEEPING:
             self._check_layers(field)
         self._check_sparse()

@@ -115,6 +115,11 @@ class Technique(abc.ABC):
         return model
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The paths among the settings: what these files hold decides about the result, too."""
+        return ()
+
+    @property
     def starts_over(self) -> bool:
         """Whether another model takes the place of the one that earlier steps have worked on."""
         return False

@@ -1,4 +1,8 @@
-"""What suites of many cells share: each is made in a process apart, kept, and not made again."""
+"""What suites of many cells share: each is made in a process apart, kept, and not made again.
+
+Cells are kept under their settings alone, with the version of tfopt that made them: those of
+another version, or of other code of the same, are shown until the cache is deleted.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,13 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+import tfopt
+
 Record = TypeVar("Record")
+
+
+class GoneError(Exception):
+    """The process died or took too long, which may be the machine's fault: nothing to be kept."""
 
 
 class Apart:
@@ -34,17 +44,23 @@ class Apart:
         self._pool.shutdown(cancel_futures=True)
 
     def call(self, function: Callable[..., Record], *arguments: Any) -> Record:
-        """Calls a function in the process; raises what it raises, or that the process is gone."""
+        """Calls a function in the process.
+
+        Raises:
+            GoneError: The process died, or took longer than the limit.
+            Exception: What the function raised.
+        """
         try:
-            return self._pool.submit(function, *arguments).result(self._limit_s)
-        except concurrent.futures.process.BrokenProcessPool:
+            future = self._pool.submit(function, *arguments)
+            if concurrent.futures.wait([future], self._limit_s).done:
+                return future.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
             self._pool = self._new()
-            raise
-        except TimeoutError:
-            for process in list(self._pool._processes.values()):
-                process.kill()  # it would go on for ever
-            self._pool = self._new()
-            raise
+            raise GoneError("the process died") from error
+        for process in list(self._pool._processes.values()):
+            process.kill()  # it would go on for ever
+        self._pool = self._new()
+        raise GoneError(f"the process took more than {self._limit_s:,.0f} s")
 
     @staticmethod
     def _new() -> concurrent.futures.ProcessPoolExecutor:
@@ -53,14 +69,20 @@ class Apart:
 
 
 def kept(file: Path, kind: type[Record], make: Callable[[], Record]) -> Record:
-    """A record (a dataclass of JSON values) out of its file, or made now and written there."""
+    """A record (a dataclass of JSON values) out of its file, or made now and written there.
+
+    Beside it the file tells the version of tfopt. What `make` raises is not kept.
+    """
     if not file.exists():
         record = make()
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new")
-        new.write_text(json.dumps(dataclasses.asdict(record), indent=2))  # type: ignore[call-overload]
+        fields = dataclasses.asdict(record)  # type: ignore[call-overload]
+        new.write_text(json.dumps(fields | {"tfopt": tfopt.__version__}, indent=2))
         new.rename(file)
-    return kind(**json.loads(file.read_text()))
+    there = json.loads(file.read_text())
+    there.pop("tfopt", None)
+    return kind(**there)
 
 
 def said(error: Exception) -> str:

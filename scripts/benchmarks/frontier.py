@@ -1,7 +1,9 @@
 """Accuracy against size and speed, after training a little longer: tfopt's chains and TF-MOT.
 
 Every row starts from the same trained baseline and trains for as many epochs. Each training and
-each file is made in a process apart and kept: a run that was stopped goes on where it was.
+each file is made in a process apart and kept: a run that was stopped goes on where it was. What
+died or took too long is made again in the next run; cells of an older version of tfopt stay as
+they are until the cache is deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 import tfopt
 from benchmarks import BenchmarkReport, Settings, frontier_page, matrix_tiles
-from benchmarks.cells import Apart, baselines, kept, plain, said
+from benchmarks.cells import Apart, GoneError, baselines, kept, plain, said
 from benchmarks.frontier_rows import NETS, QUICK_NETS, SMOKE_NETS, Net, Row, rows, smoke_rows
 from benchmarks.frontier_table import Cell, Latencies, goals
 
@@ -100,6 +102,14 @@ class _Rows:
         return [self._cell(row) for row in self._bench.rows]
 
     def _cell(self, row: Row) -> Cell | None:
+        try:
+            return self._kept(row)
+        except GoneError as error:
+            _tell(f"{self._name(row)}: {error}")
+            self._part.left.append(self._name(row))
+            return Cell(row.name, row.owner, row.epochs, error=said(error))
+
+    def _kept(self, row: Row) -> Cell | None:
         seconds = 0.0
         for number in range(len(row.steps)):
             file = self._bench.model_file(row, number + 1).with_suffix(".json")
@@ -129,7 +139,9 @@ class _Rows:
     def _trained(self, row: Row, number: int) -> Training:
         try:
             training = self._apart.call(self._bench.train, row.name, number)
-        except Exception as error:  # a peer's: anything can come out of it, or its process dies
+        except GoneError:
+            raise
+        except Exception as error:  # a peer's: anything can come out of it
             training = Training(error=said(error))
         told = training.error or f"{training.seconds:.0f} s"
         _tell(f"{self._name(row)}: step {number + 1} of {len(row.steps)}: {told}")
@@ -138,6 +150,8 @@ class _Rows:
     def _made(self, row: Row, seconds: float) -> Cell:
         try:
             cell = self._apart.call(self._bench.make, row.name, seconds)
+        except GoneError:
+            raise
         except Exception as error:  # likewise
             cell = Cell(row.name, row.owner, row.epochs, error=said(error))
         _tell(f"{self._name(row)}: {cell.error or f'{cell.validation:.4f} on the validation data'}")
@@ -261,6 +275,7 @@ def _latencies(bench: _Bench, part: _Part) -> Latencies | None:
             return None
         without = _timed(files, tiles=False) if matrix_tiles.are_there() else None
         there = {"files": files, "plain": _timed(files, tiles=True), "without_tiles": without}
+        there["tfopt"] = tfopt.__version__
         record.write_text(json.dumps(there, indent=2))
     return Latencies(there["plain"], there["without_tiles"])
 

@@ -2,7 +2,9 @@
 
 Two nets trained by the recipe, and a stressed version of each: the channels' ranges rescaled by
 2^U(-5,5), the float function as it was. Cells are made in a process apart, since some peers crash,
-and kept in the cache: a run that was stopped goes on where it was.
+and kept in the cache: a run that was stopped goes on where it was. A cell whose process died or
+took too long is made again in the next run; those of an older version of tfopt stay as they are
+until the cache is deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 import tfopt
 from benchmarks import BenchmarkReport, Settings, ptq_ways
-from benchmarks.cells import Apart, baselines, kept, plain, said
+from benchmarks.cells import Apart, GoneError, baselines, kept, plain, said
 from benchmarks.ptq_ways import CONVERTER, DEFAULT, Way
 from tfopt.files import write_file
 from tfopt.measure.cost import benchmark_interleaved
@@ -105,12 +107,19 @@ def _cell(net: str, way: Way, settings: Settings, apart: Apart) -> Cell:
     def make() -> Cell:
         try:
             cell = apart.call(_make, net, way.name, way.numerics, settings)
-        except Exception as error:  # a peer's: anything can come out of it, or its process dies
+        except GoneError:
+            raise
+        except Exception as error:  # a peer's: anything can come out of it
             cell = Cell(way.name, way.numerics, way.is_peer, error=said(error))
         print(f"{net}: {way.numerics} {way.name}: {cell.accuracy} {cell.error}", file=sys.stderr)
         return cell
 
-    return kept(_place(net, way.name, way.numerics, settings).with_suffix(".json"), Cell, make)
+    file = _place(net, way.name, way.numerics, settings).with_suffix(".json")
+    try:
+        return kept(file, Cell, make)
+    except GoneError as error:
+        print(f"{net}: {way.numerics} {way.name}: {error}", file=sys.stderr)
+        return Cell(way.name, way.numerics, way.is_peer, error=said(error))
 
 
 def _make(net: str, name: str, numerics: str, settings: Settings) -> Cell:

@@ -11,6 +11,7 @@ from tfopt.data import (
     fitted,
     leaves,
     length,
+    matched,
     select,
 )
 from tfopt.errors import DataError
@@ -54,6 +55,14 @@ def test_columns_are_found_by_name_or_position():
 def test_columns_that_do_not_fit_are_named(arrays, message):
     with pytest.raises(DataError, match=message):
         columns(arrays, ["left", "right"])
+
+
+def test_a_single_array_goes_with_a_single_name():
+    labels = np.zeros(2)
+    for given_arrays in (labels, (labels,), {"label": labels}):
+        assert matched(given_arrays, ["probabilities"])[0] is labels
+    with pytest.raises(DataError, match="arrays named"):
+        matched({"left": labels, "rihgt": labels}, ["left", "right"])
 
 
 def test_lists_are_one_array_of_numbers_or_several_inputs():

@@ -96,10 +96,15 @@ def test_samples_fill_the_range_of_their_type(dtype, scale, low, high):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"runs": 0}, "runs=0; expected at least 1"),
-        ({"warmup": -1}, "warmup=-1; expected at least 0"),
-        ({"seconds": -1}, "seconds=-1; expected at least 0"),
-        ({"threads": 0}, "threads=0; expected at least 1"),
+        ({"runs": 0}, "runs=0; expected a whole number, at least 1"),
+        ({"runs": "5"}, "runs='5'; expected a whole number, at least 1"),
+        ({"runs": 2.5}, "runs=2.5; expected a whole number, at least 1"),
+        ({"warmup": -1}, "warmup=-1; expected a whole number, at least 0"),
+        ({"seconds": -1}, "seconds=-1; expected a number, at least 0"),
+        ({"seconds": "1"}, "seconds='1'; expected a number, at least 0"),
+        ({"seconds": float("nan")}, "seconds=nan; expected a number, at least 0"),
+        ({"threads": 0}, "threads=0; expected a whole number, at least 1"),
+        ({"threads": "2"}, "threads='2'; expected a whole number, at least 1"),
     ],
 )
 def test_bad_settings_are_refused(float_file, setting, message):

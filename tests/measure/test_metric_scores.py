@@ -1,5 +1,6 @@
 """Metrics of every form a task can name: by name, objects of Keras, functions, one an output."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,8 @@ from tfopt.measure.keras_metrics import higher_is_better
 from tfopt.measure.metrics import find
 from tfopt.measure.quality import evaluate
 from tfopt.measure.scores import check_metric, score_of
+from tfopt.sensitivity.bench import bench_of
+from tfopt.training.callbacks import Validation
 
 RNG = np.random.default_rng(0)
 LABELS, OUTPUTS = RNG.integers(0, 2, 80), RNG.random((80, 1), np.float32)
@@ -38,6 +41,26 @@ def test_any_metric_of_keras_is_taken_by_name_and_as_an_object():
     worse, error = scored("LogCoshError", LABELS.astype(np.float32)[:, None])
     assert not worse.higher_is_better and error.value > 0
     assert find("AUC").name == find("auc").name == "auc"
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "auc", "Precision", lambda y, p: np.mean(y == p)])
+def test_a_value_alone_is_that_of_the_result(metric):
+    score, found = scored(metric)
+    assert score.value() == found.value
+
+
+def test_a_value_alone_is_one_call_of_the_metric(cnn):
+    calls = []
+
+    def counted(labels, outputs):
+        calls.append(len(labels))
+        return 1.0
+
+    task = dataclasses.replace(tfopt.Task.digits(), metric=counted)
+    bench_of(cnn, task, 64).measured([])
+    assert calls == [64, 64]  # before any change, and the one without
+    Validation(cnn, task).measure()
+    assert calls[2:] == [task.validation.size]
 
 
 def test_a_metric_of_keras_3_is_taken():
@@ -121,6 +144,15 @@ def task_of(metric):
     y = {"age": x[:, :1], "kind": np.arange(60) % 3}
     loss = {"age": "mse", "kind": "sparse_categorical_crossentropy"}
     return tfopt.Task.from_arrays((x, y), (x, y), loss=loss, metric=metric)
+
+
+@pytest.mark.parametrize("loss", ["mse", ("mse", "mse"), {"age": "mse", "kind": "mse"}])
+def test_a_metric_of_classes_is_refused_for_numbers_however_losses_are_given(two_heads, loss):
+    x = np.random.default_rng(0).random((6, 4), np.float32)
+    pair = (x, {"age": x[:, :1], "kind": x[:, :3]})
+    task = tfopt.Task.from_arrays(pair, pair, loss=loss)
+    with pytest.raises(SettingError, match="since these labels are no classes"):
+        evaluate(two_heads, task=task)
 
 
 def test_each_output_has_its_own_metric_and_the_first_named_is_judged(two_heads):

@@ -68,7 +68,7 @@ def test_the_time_is_bounded(float_file, monkeypatch):
 
 
 def test_bad_settings_are_refused(float_file):
-    with pytest.raises(SettingError, match="runs=0; expected at least 1"):
+    with pytest.raises(SettingError, match="runs=0; expected a whole number, at least 1"):
         tfopt.profile(float_file, runs=0)
     with pytest.raises(InterpreterError):
         tfopt.profile(b"hello")

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -310,7 +311,7 @@ def test_a_metric_of_classes_is_refused_for_a_regression():
     assert evaluate(model, task=binary).metric == "accuracy"
 
 
-@pytest.mark.parametrize("task", [None, (1, 2)])
+@pytest.mark.parametrize("task", [None, (1, 2), types.SimpleNamespace(metric="accuracy")])
 def test_what_is_no_task_is_refused(task):
     with pytest.raises(SettingError, match=r"expected a tfopt\.Task"):
         evaluate(b"", task=task)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt import facts
 from tfopt.errors import TechniqueError
 from tfopt.post_training.choice import _best, can_refine, refine
 from tfopt.post_training.trials import Bench
@@ -104,6 +105,17 @@ def test_what_tensorflow_raises_in_a_technique_is_a_reason_like_others(digits, m
     message = "on which EqualizeChannels fails with MemoryError: no more of it at address 5; exp"
     with pytest.raises(TechniqueError, match=message):
         Bench(small_cnn(), digits).trial((tfopt.EqualizeChannels(),), tfopt.Target.int8())
+
+
+def test_a_model_that_several_files_are_made_of_is_measured_once(digits, monkeypatch):
+    measured, measure = [], facts.measure
+    monkeypatch.setattr(facts, "measure", lambda model: measured.append(model) or measure(model))
+    bench, technique = Bench(small_cnn(), digits), tfopt.EqualizeChannels()
+    for target in (tfopt.Target.int8(), tfopt.Target.int8(keep_int16=("stem_conv",))):
+        bench.trial((), target)
+        bench.trial((technique,), target)
+    bench.smaller(64).trial((technique,), target)
+    assert len(measured) == 2
 
 
 def test_of_files_that_differ_by_chance_one_that_keeps_the_budget_is_taken(digits, trained):

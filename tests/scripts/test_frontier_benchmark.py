@@ -1,11 +1,15 @@
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+import tfopt
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -153,7 +157,36 @@ def test_what_is_kept_is_not_made_again(benchmarks, tmp_path):
     first = cells.kept(tmp_path / "a" / "step.json", record, lambda: record(3.0))
     again = cells.kept(tmp_path / "a" / "step.json", record, lambda: record(4.0))
     assert first == again == record(3.0)
-    assert [file.name for file in (tmp_path / "a").iterdir()] == ["step.json"]
+    (file,) = (tmp_path / "a").iterdir()
+    assert file.name == "step.json"
+    assert json.loads(file.read_text())["tfopt"] == tfopt.__version__
+    file.write_text('{"seconds": 5.0, "error": ""}')  # as it was kept before versions were
+    assert cells.kept(file, record, lambda: record(4.0)) == record(5.0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "argument", "told"),
+    [(os._exit, 1, "the process died"), (time.sleep, 600, "the process took more than 3 s")],
+)
+def test_a_cell_whose_process_is_gone_is_told_and_not_kept(
+    benchmarks, tmp_path, monkeypatch, ends, argument, told
+):
+    frontier = benchmarks.frontier
+    settings = benchmarks.Settings(smoke=True, cache=tmp_path)
+    bench = frontier._Bench(benchmarks.frontier_rows.SMOKE_NETS[0], settings)
+    part = frontier._Part(settings)
+    with benchmarks.cells.Apart(3) as apart:
+        call = apart.call
+        monkeypatch.setattr(apart, "call", lambda *_: call(ends, argument))
+        rows = frontier._Rows(bench, apart, part)
+        rows._baseline_is_there = True
+        cell = rows._cell(bench.rows[0])
+        assert told in cell.error and part.left == [f"digits/{cell.name}"]
+        assert not list(tmp_path.rglob("*.json"))
+        assert call(divmod, 7, 2) == (3, 1)  # there is a process again
+        monkeypatch.setattr(apart, "call", lambda *_: call(divmod, 1, 0))
+        assert "ZeroDivisionError" in rows._cell(bench.rows[0]).error
+    assert len(list(tmp_path.rglob("*.json"))) == 1
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,18 @@ def test_a_peer_that_fails_is_in_the_table_with_its_error(ptq):
     table = ptq._table("net", cells(ptq, 0.84, 0.83, 0.82, 0.81, 0.8), {(ptq.DEFAULT, "int8"): 0.5})
     assert "no file: RuntimeError: no" in table
     assert "| int8 | tfopt | 83.00%" in table and "| 0.500 |" in table
+
+
+def test_a_cell_whose_process_died_is_told_and_not_kept(ptq, tmp_path):
+    class Died(ptq.Apart):
+        def call(self, function, *arguments):
+            return super().call(os._exit, 1)
+
+    settings = ptq.Settings(cache=tmp_path)
+    with Died() as apart:
+        cell = ptq._cell("digits", ptq._float_way(), settings, apart)
+    assert cell.error == "GoneError: the process died"
+    assert not list(tmp_path.rglob("*.json"))
 
 
 @pytest.mark.slow

@@ -173,6 +173,7 @@ def test_a_product_is_the_factorized_layer(digits):
         ({"strengths": ()}, "shares above 0 and at most 1, rising"),
         ({"strengths": (0.9, 0.5)}, "shares above 0 and at most 1, rising"),
         ({"strengths": ("a",)}, "shares above 0 and at most 1, rising"),
+        ({"strengths": np.array([0.5, 0.9])}, "shares above 0 and at most 1, rising"),
         ({"strengths": 0.5}, "strengths=0.5; expected shares above 0"),
         ({"samples": 0}, "samples=0; expected a whole number"),
         ({"technique": tfopt.WeightClustering()}, "changes layers one by one: MagnitudePruning"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfopt.data import DataWarning
-from tfopt.errors import DataError
+from tfopt.errors import DataError, SettingError
 from tfopt.task import Task
 
 LOSS = "sparse_categorical_crossentropy"
@@ -59,7 +59,6 @@ def test_a_task_of_datasets_is_the_same_task():
             r"of shape \(4,\), integers; expected .*floating point",
         ),
         ({"validation": (arrays(8)[0], np.zeros((8, 3), int))}, "the labels of validation: one"),
-        ({"batch_size": 0}, "batch_size=0; expected at least 1"),
         ({"loss": ""}, "loss=''; expected a Keras loss name"),
         ({"representative": np.zeros((0, 4))}, r"the representative inputs of shape \(0, 4\)"),
         ({"representative": np.full((3, 4), np.nan)}, "NaN or infinity in 3 of 3 samples of the r"),
@@ -69,6 +68,15 @@ def test_a_task_of_datasets_is_the_same_task():
 def test_data_that_is_no_task_is_refused(changes, message):
     with pytest.raises(DataError, match=message):
         make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("batch_size", 0), ("batch_size", "32"), ("batch_size", 2.5), ("seed", -1), ("seed", "a")],
+)
+def test_settings_that_are_no_counts_are_refused(setting, value):
+    with pytest.raises(SettingError, match=f"{setting}={value!r}; expected a whole number, at l"):
+        Task.digits(**{setting: value})
 
 
 def test_representative_inputs_are_sampled_from_train_or_given():

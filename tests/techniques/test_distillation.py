@@ -4,6 +4,7 @@ import pytest
 import tfopt
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.keras_gate import tf_keras
+from tfopt.techniques import distillation
 from tfopt.techniques.distillation import Distillation
 from tfopt.techniques.magnitude_pruning import MagnitudePruning
 from tfopt.testing import dense_net, small_cnn
@@ -30,6 +31,25 @@ def test_the_baseline_teaches_in_optimize(digits, trained, monkeypatch):
     target = tfopt.Target.int8(refine=False)
     result = tfopt.optimize(baseline, steps, task=digits, target=target)
     assert teachers == 3 * [result.baseline]
+
+
+def test_a_file_is_loaded_once_and_anew_when_it_is_another(digits, tmp_path, monkeypatch):
+    loaded, load = [], distillation.load_model
+    monkeypatch.setattr(distillation, "load_model", lambda path: loaded.append(path) or load(path))
+    student, teacher = (str(tmp_path / f"{name}.h5") for name in ("student", "teacher"))
+    for path in (student, teacher):
+        tfopt.save_model(dense_net(), path)
+    step = Distillation(student=student, teacher=teacher, epochs=0.1)
+    target = tfopt.Target.int8(refine=False)
+    result = tfopt.optimize(small_cnn(), [step], task=digits, target=target)
+    assert sorted(loaded) == [student, teacher]
+    again = tfopt.optimize(small_cnn(), [step], task=digits, target=target)
+    assert again.tflite == result.tflite  # what is kept was not trained
+    other = dense_net()
+    other.layers[-1].bias.assign_add(np.ones(10, np.float32))
+    tfopt.save_model(other, student)
+    began = step.begun_with(small_cnn())
+    np.testing.assert_array_equal(began.layers[-1].bias, other.layers[-1].bias)
 
 
 def test_layers_left_alone_stay_as_they_are_and_trainable(digits):

@@ -77,6 +77,7 @@ def test_a_fake_quantized_model_is_refused(data):
         ({"clusters": 1}, "clusters=1; expected .*2"),
         ({"clusters": 2.5}, r"clusters=2\.5"),
         ({"initialization": "kmeans"}, r"'kmeans\+\+' is nearest"),
+        ({"per_channel": "no"}, "per_channel='no'; expected True or False"),
         ({"epochs": -1}, "epochs=-1"),
     ],
 )

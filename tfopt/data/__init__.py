@@ -11,6 +11,7 @@ from tfopt.data.arrays import (
     fitted,
     leaves,
     length,
+    matched,
     select,
 )
 from tfopt.data.choosing import balanced_positions, spread_positions
@@ -31,6 +32,7 @@ __all__ = [
     "fitted",
     "leaves",
     "length",
+    "matched",
     "sample_positions",
     "select",
     "spread_positions",

@@ -107,6 +107,24 @@ def columns(arrays: Arrays, names: Sequence[str]) -> list[np.ndarray]:
     return found
 
 
+def matched(arrays: Arrays, names: Sequence[str]) -> list[np.ndarray]:
+    """Returns what `columns` does; a single array goes with a single name, however it is called.
+
+    Args:
+        arrays: The labels (or inputs) of a model.
+        names: The names the model gives them, in its own order.
+
+    Raises:
+        DataError: Their number or names are not the model's.
+
+    Example:
+        >>> matched({"label": np.zeros(1)}, ["probabilities"])
+        [array([0.])]
+    """
+    given = leaves(arrays)
+    return [given[0][1]] if len(given) == len(names) == 1 else columns(arrays, names)
+
+
 def fitted(
     inputs: Arrays, names: Sequence[str], shapes: Sequence[Sequence[int | None]]
 ) -> list[np.ndarray]:

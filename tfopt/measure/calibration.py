@@ -133,13 +133,11 @@ def activation_ranges(tflite: bytes) -> dict[str, tuple[float, float]]:
         >>> activation_ranges(tflite)["probabilities"]
         (0.0, 0.99609375)
     """
-    found = {}
-    for tensor in inspect(tflite).tensors:
-        if tensor.scales and not tensor.constant and not tensor.is_float:
-            integers = np.iinfo(tensor.dtype)
-            scale, zero = tensor.scales[0], tensor.zero_points[0]
-            found[tensor.name] = ((integers.min - zero) * scale, (integers.max - zero) * scale)
-    return found
+    return {
+        tensor.name: tensor.range
+        for tensor in inspect(tflite).tensors
+        if tensor.scales and not tensor.constant and not tensor.is_float
+    }
 
 
 def _width(ends: tuple[float, float]) -> float:

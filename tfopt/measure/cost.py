@@ -13,7 +13,7 @@ import numpy as np
 from tfopt.errors import SettingError
 from tfopt.measure.intervals import bootstrap
 from tfopt.report import Ratio
-from tfopt.settings import check_at_least
+from tfopt.settings import check_at_least, check_whole
 from tfopt.tflite.interpreter import TFLiteModel
 from tfopt.tflite.tensor_spec import TensorSpec
 
@@ -184,8 +184,9 @@ def benchmark_interleaved(
         >>> [latency.runs for latency in benchmark_interleaved(files, runs=30)]
         [30, 30]
     """
-    check_at_least(1, runs=runs)
-    check_at_least(0, warmup=warmup, seconds=seconds)
+    check_whole(1, runs=runs, threads=threads)
+    check_whole(0, warmup=warmup)
+    check_at_least(0, seconds=seconds)
     watches = [StopWatch(TFLiteModel(file, threads=threads)) for file in files]
     for watch in watches:
         generator = np.random.default_rng(seed)

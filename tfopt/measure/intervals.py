@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-# The standard normal distribution's 97.5th percentile: 95 % lie within this many deviations.
-_Z = 1.959963984540054
+NORMAL_95 = 1.959963984540054
+"""The standard normal distribution's 97.5th percentile: 95 % lie within this many deviations."""
+
 _DRAWS = 50_000_000
 
 
@@ -33,9 +34,9 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
         E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
         Journal of the American Statistical Association 22 (1927), pages 209-212.
     """
-    share, z2 = successes / trials, _Z**2
+    share, z2 = successes / trials, NORMAL_95**2
     center = share + z2 / (2 * trials)
-    spread = _Z * np.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    spread = NORMAL_95 * np.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
     scale = 1 + z2 / trials
     low, high = (center - spread) / scale, (center + spread) / scale
     return max(0.0, min(share, float(low))), min(1.0, max(share, float(high)))  # exact at 0 and 1

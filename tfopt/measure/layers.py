@@ -218,7 +218,7 @@ def _file_tensors(content: bytes, tensors: list[Tensor], inputs: Any) -> list[np
     for _, values in model.activations(inputs, [tensor.index for tensor in tensors]):
         for index, value in enumerate(values):
             parts[index].append(np.array(value))
-    return [_real(np.concatenate(parts[i]), tensor) for i, tensor in enumerate(tensors)]
+    return [tensor.decode(np.concatenate(parts[i])) for i, tensor in enumerate(tensors)]
 
 
 def _inputs_heard(content: bytes, inputs: Any) -> dict[int, float]:
@@ -238,13 +238,6 @@ def _sqnr_db(exact: np.ndarray, held: np.ndarray) -> float:
     return float(min(_BEST_DB, 10 * np.log10(max(signal, 1e-30) / max(error, 1e-30))))
 
 
-def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    if not tensor.scales:
-        return values.astype(np.float32)
-    shifted = values.astype(np.float32) - tensor.zero_points[0]
-    return shifted * np.float32(tensor.scales[0])
-
-
 def _compared(
     match: Any, layer: str, exact: np.ndarray, held: np.ndarray, best_db: float
 ) -> LayerError:
@@ -254,7 +247,7 @@ def _compared(
     signal, error = np.square(exact).sum(), np.square(exact - held).sum()
     sqnr = _sqnr_db(exact, held)
     norms = np.sqrt(signal * np.square(held).sum())
-    low, high = _range(match.tensor)
+    low, high = match.tensor.range
     step = (high - low) / 255
     peaks = np.abs(exact).max(axis=tuple(range(exact.ndim - 1)))
     middle = float(np.median(peaks[peaks > 0])) if (peaks > 0).any() else 0.0
@@ -288,14 +281,3 @@ def _on_scales_of(held: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, bool
     if _sqnr_db(scaled, held) < _sqnr_db(exact, held) + _RESCALED_DB:
         return exact, False
     return scaled, True
-
-
-def _range(tensor: Tensor) -> tuple[float, float]:
-    """The smallest and largest numbers a tensor can hold."""
-    if not tensor.scales:
-        return -np.inf, np.inf
-    limits = np.iinfo(tensor.dtype)
-    low, high = (
-        tensor.scales[0] * (limit - tensor.zero_points[0]) for limit in (limits.min, limits.max)
-    )
-    return float(low), float(high)

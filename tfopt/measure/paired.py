@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfopt.errors import SettingError
-from tfopt.measure.intervals import bootstrap
+from tfopt.measure.intervals import NORMAL_95, bootstrap
 from tfopt.measure.quality import Quality
 from tfopt.report import Difference
-
-_Z = 1.959963984540054
 
 
 def difference(quality: Quality, reference: Quality, *, seed: int = 0) -> Difference:
@@ -86,7 +84,7 @@ def p_value(found: Difference) -> float:
     """
     if found.p_value is not None:
         return found.p_value
-    spread = (found.high - found.low) / (2 * _Z)
+    spread = (found.high - found.low) / (2 * NORMAL_95)
     if not spread > 0:
         return float(found.value == 0)
     return math.erfc(abs(found.value) / spread / math.sqrt(2))
@@ -139,7 +137,7 @@ def _of_shares(right: np.ndarray, reference: np.ndarray) -> Difference:
     value = (won - lost) / samples
     adjusted = samples + 2  # half a sample more in each of the four cells
     center = (won - lost) / adjusted
-    spread = _Z * math.sqrt((won + lost + 1) / adjusted - center**2) / math.sqrt(adjusted)
+    spread = NORMAL_95 * math.sqrt((won + lost + 1) / adjusted - center**2) / math.sqrt(adjusted)
     return Difference(
         value,
         max(-1.0, min(value, center - spread)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tfopt.data import Arrays, Split, columns, leaves
+from tfopt.data import Arrays, Split, matched
 from tfopt.progress import bar
 from tfopt.tflite.batching import LARGEST_BATCH
 from tfopt.tflite.interpreter import TFLiteModel
@@ -88,7 +88,7 @@ def _tflite_predictions(model: TFLiteModel, samples: Split) -> Iterator[Labeled]
             yield _real(x, quantized)
 
     for outputs in _watched(predict_batches(model, inputs()), samples, size):
-        yield _matched(labels.popleft(), names), outputs
+        yield matched(labels.popleft(), names), outputs
 
 
 def _task_size(samples: int, model: TFLiteModel, workers: int) -> int:
@@ -123,7 +123,7 @@ def _keras_predictions(model: Any, samples: Split) -> Iterator[Labeled]:
         if isinstance(outputs, dict):
             outputs = [outputs[name] for name in sorted(outputs)]  # the order of model.outputs
         outputs = outputs if isinstance(outputs, list) else [outputs]
-        yield _matched(y, output_names(model)), outputs
+        yield matched(y, output_names(model)), outputs
 
 
 def gathered(batches: Iterator[Labeled]) -> Iterator[Labeled]:
@@ -161,9 +161,3 @@ def _joined(parts: Sequence[Labeled]) -> Labeled:
 def _watched(batches: Iterator[Item], samples: Split, size: int) -> Iterator[Item]:
     """The batches, with a progress bar for who is looking."""
     return bar(batches, "Evaluating", total=-(-samples.size // size), unit="batch")
-
-
-def _matched(labels: Arrays, names: Sequence[str]) -> list[np.ndarray]:
-    """The labels of each output."""
-    given = leaves(labels)
-    return [given[0][1]] if len(given) == len(names) == 1 else columns(labels, names)

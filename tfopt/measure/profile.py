@@ -9,7 +9,7 @@ import numpy as np
 from tfopt.errors import InterpreterError
 from tfopt.measure.cost import StopWatch, random_sample, take_turns
 from tfopt.report import OpTime, Profile
-from tfopt.settings import check_at_least
+from tfopt.settings import check_at_least, check_whole
 from tfopt.tflite.content import read_tflite
 from tfopt.tflite.cutting import Cutter, without_ops
 from tfopt.tflite.inspect import inspect
@@ -62,7 +62,7 @@ def profile(
         >>> found.ops[0].op, round(sum(op.share for op in found.ops), 6)
         ('CONV_2D', 1.0)
     """
-    check_at_least(1, runs=runs)
+    check_whole(1, runs=runs, threads=threads)
     check_at_least(0, seconds=seconds)
     content = read_tflite(tflite)
     ops = [op for op in inspect(content).ops if not op.subgraph]

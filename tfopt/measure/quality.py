@@ -11,17 +11,10 @@ import numpy as np
 
 from tfopt.data import Split
 from tfopt.errors import DataError, ModelError, SettingError, nearest
+from tfopt.measure.class_labels import check_classes
 from tfopt.measure.metrics import decide, sample_classes
 from tfopt.measure.predictions import gathered, opened, output_names, predictions
-from tfopt.measure.scores import (
-    AnyScore,
-    Kind,
-    PerOutput,
-    Statistic,
-    check_classes,
-    check_metric,
-    score_of,
-)
+from tfopt.measure.scores import AnyScore, Kind, PerOutput, Statistic, check_metric, score_of
 from tfopt.report import OutputScore
 from tfopt.task.base import check_task
 from tfopt.task.losses import each, of_numbers
@@ -136,8 +129,7 @@ def evaluate(
     References:
         `tfopt.measure.intervals` names the papers of the intervals.
     """
-    if not hasattr(task, "metric"):
-        check_task(task)
+    check_task(task)
     check_metric(task.metric)
     chosen = split or ("validation" if task.test is None else "test")
     samples = _samples(task, chosen)

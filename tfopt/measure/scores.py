@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from tfopt.data import ArraySplit, Split, columns, leaves
 from tfopt.errors import DataError, SettingError, nearest
 from tfopt.measure import keras_metrics
 from tfopt.measure.intervals import bootstrap, wilson
 from tfopt.measure.metrics import Metric, find
 from tfopt.report import OutputScore, Score
-from tfopt.task.losses import each, loss_name, of_logits, of_numbers
+from tfopt.task.losses import each, of_logits
 
 Kind = Literal["classes", "values"]
 Statistic = Callable[["np.ndarray | slice"], float]
@@ -108,28 +108,45 @@ class RowScore:
         pairs = zip(labels, outputs, strict=True)
         self._rows.append([self._metric.rows(*pair, self._threshold) for pair in pairs])
 
+    def value(self) -> float:
+        """Returns the value alone: an interval can take a thousand times as long.
+
+        Raises:
+            DataError: The metric has no value on these labels.
+        """
+        return self._checked(self._statistic(self._gathered()))
+
     def result(self, samples: int, seed: int) -> Scored:
         """Returns the value and its interval.
 
         Raises:
             DataError: The metric has no value on these labels.
         """
-        rows = [np.concatenate(column) for column in zip(*self._rows, strict=True)]
+        rows = self._gathered()
+        statistic = self._statistic(rows)
+        whole = self._checked(statistic)
+        if len(rows) == 1 and rows[0].dtype == bool:
+            right = rows[0].reshape(-1)
+            return Scored(whole, *wilson(int(right.sum()), samples), statistic, right)
+        return Scored(whole, *bootstrap(statistic, samples, seed=seed), statistic)
 
-        def value(index: np.ndarray | slice) -> float:
-            return float(np.mean([self._metric.reduce(row[index]) for row in rows]))
+    def _gathered(self) -> list[np.ndarray]:
+        """The rows of each output."""
+        return [np.concatenate(column) for column in zip(*self._rows, strict=True)]
 
-        whole = value(slice(None))
+    def _statistic(self, rows: list[np.ndarray]) -> Statistic:
+        return lambda index: float(np.mean([self._metric.reduce(row[index]) for row in rows]))
+
+    def _checked(self, statistic: Statistic) -> float:
+        """The value on all samples."""
+        whole = statistic(slice(None))
         if np.isnan(whole):
             raise DataError(
                 received=f"labels on which {self.name} has no value",
                 expected="labels of more than one class",
                 fix="evaluate on more samples, or use another metric",
             )
-        if len(rows) == 1 and rows[0].dtype == bool:
-            right = rows[0].reshape(-1)
-            return Scored(whole, *wilson(int(right.sum()), samples), value, right)
-        return Scored(whole, *bootstrap(value, samples, seed=seed), value)
+        return whole
 
 
 class FunctionScore:
@@ -154,6 +171,15 @@ class FunctionScore:
         self._labels.append(labels)
         self._outputs.append(outputs)
 
+    def value(self) -> float:
+        """Returns the value alone, of one call of the function.
+
+        Raises:
+            SettingError: The function fails.
+        """
+        with self._named():
+            return self._statistic()(slice(None))
+
     def result(self, samples: int, seed: int) -> Scored:
         """Returns the value and its interval.
 
@@ -162,6 +188,13 @@ class FunctionScore:
         Raises:
             SettingError: The function fails.
         """
+        statistic = self._statistic()
+        with self._named():
+            whole = statistic(slice(None))
+            interval = bootstrap(statistic, samples, seed=seed, resamples=200)
+        return Scored(whole, *interval, statistic)
+
+    def _statistic(self) -> Statistic:
         sides = [
             [np.concatenate(column) for column in zip(*parts, strict=True)]
             for parts in (self._labels, self._outputs)
@@ -172,16 +205,19 @@ class FunctionScore:
             y_true, y_pred = (side[0] if len(sides[1]) == 1 else side for side in chosen)
             return float(np.mean(np.asarray(self._function(y_true, y_pred))))
 
+        return value
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """What the function raises names it."""
         try:
-            whole = value(slice(None))
-            interval = bootstrap(value, samples, seed=seed, resamples=200)
+            yield
         except Exception as error:  # the user's own code: anything can come out of it
             raise SettingError(
                 received=f"metric {self.name}, which raised {type(error).__name__}: {error}",
                 expected="a function of (labels, outputs), arrays of (samples, ...), to a number",
                 fix="try it on model.predict(x) and y",
             ) from error
-        return Scored(whole, *interval, value)
 
 
 class PerOutput:
@@ -210,6 +246,14 @@ class PerOutput:
         for index, part in self._parts.items():
             part.add([labels[index]], [outputs[index]])
 
+    def value(self) -> float:
+        """Returns the value of the first alone.
+
+        Raises:
+            DataError: Its metric has no value on its labels.
+        """
+        return self._parts[self.first].value()
+
     def result(self, samples: int, seed: int) -> Scored:
         """Returns the value and the interval of the first, and those of all.
 
@@ -227,11 +271,10 @@ class PerOutput:
         )
         return dataclasses.replace(next(iter(scored.values())), parts=parts)
 
-    def check_classes(self, labels: Sequence[np.ndarray], loss: Any) -> None:
-        """Refuses metrics of classes for labels that are none; see `check_classes`."""
-        for index, part in self._parts.items():
-            if part.kind == "classes":
-                _refuse_numbers(labels[index], each(loss, self._names)[index], part.name)
+    @property
+    def parts(self) -> Mapping[int, AnyScore]:
+        """What measures each output's metric, by the number of the output."""
+        return self._parts
 
     @property
     def first(self) -> int:
@@ -240,27 +283,6 @@ class PerOutput:
 
 
 AnyScore = RowScore | FunctionScore | PerOutput
-
-
-def check_classes(score: AnyScore, samples: Split, loss: Any, outputs: Sequence[str]) -> None:
-    """Refuses a metric of classes where loss and labels are of numbers, as in a regression.
-
-    Args:
-        score: What measures the metric.
-        samples: What is to be measured. Of a stream, the first ones are looked at.
-        loss: The task's loss. One of numbers can teach classes too: 0 and 1, or shares of 1.
-        outputs: The names of the model's outputs, in order.
-
-    Raises:
-        SettingError: They are.
-    """
-    given = samples.y if isinstance(samples, ArraySplit) else samples.first()[1]
-    if isinstance(score, PerOutput):
-        score.check_classes(columns(given, outputs), loss)
-    elif score.kind == "classes":
-        for name, array in leaves(given):
-            own = loss.get(name) if isinstance(loss, dict) else loss
-            _refuse_numbers(array, own, score.name)
 
 
 def _by_output(metric: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
@@ -286,32 +308,3 @@ def _by_output(metric: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
 def _threshold(loss: Any) -> float:
     """Where a single output turns into yes: a logit's 0 or a probability's 0.5."""
     return 0.0 if of_logits(loss) else 0.5
-
-
-def _refuse_numbers(labels: np.ndarray, loss: Any, metric: str) -> None:
-    """Refuses a metric of classes where loss and labels are of numbers, as in a regression.
-
-    Args:
-        labels: The labels of one output.
-        loss: Its loss.
-        metric: The metric's name.
-
-    Raises:
-        SettingError: They are.
-    """
-    if of_numbers(loss) and not _are_classes(labels):
-        raise SettingError(
-            received=f"metric={metric!r} with the loss {loss_name(loss)} and labels from "
-            f"{labels.min():g} to {labels.max():g}",
-            expected="a metric of numbers, since these labels are no classes",
-            fix='pass metric="mae", "mse" or "rmse", or a function of (labels, outputs)',
-        )
-
-
-def _are_classes(labels: np.ndarray) -> bool:
-    """Whether labels can be class numbers, 0 and 1, or shares of a whole."""
-    if labels.dtype.kind in "iub":
-        return True
-    shares = labels.ndim > 1 and labels.shape[-1] > 1 and labels.min() >= 0
-    whole = shares and np.allclose(labels.sum(axis=-1), 1, atol=1e-3)
-    return bool(whole or np.isin(labels, (0, 1)).all())

@@ -81,6 +81,7 @@ class Bench:
     ) -> None:
         self.model, self.task, self._baseline = model, task, baseline
         self._models: dict[tuple[Technique, ...], tf_keras.Model] = {(): model}
+        self._facts: dict[tuple[Technique, ...], facts.ModelFacts] = {}
         self._known = known
 
     @functools.cached_property
@@ -101,7 +102,7 @@ class Bench:
         """
         start = time.perf_counter()
         model = self._applied(tuple(techniques))
-        lost = facts.lost_gains(facts.measure(self.model), facts.measure(model))
+        lost = facts.lost_gains(self._gains(()), self._gains(tuple(techniques)))
         if lost:
             raise LostGainError(
                 received=f"a model that lost what earlier steps gained: {'; '.join(lost)}",
@@ -127,7 +128,7 @@ class Bench:
         x, y = next(iter(self.task.validation.batches(samples)))
         task = dataclasses.replace(self.task, validation=ArraySplit(x, y), test=None)
         twin = Bench(self.model, task)
-        twin._models = dict(self._models)
+        twin._models, twin._facts = dict(self._models), dict(self._facts)
         return twin
 
     def drop(self, trial: Trial) -> report.Difference:
@@ -145,6 +146,12 @@ class Bench:
             if found.model is model and found.target == target:
                 return found
         return measured(model, self.task, target)  # not kept: outputs can be large
+
+    def _gains(self, techniques: tuple[Technique, ...]) -> facts.ModelFacts:
+        """What the model holds with techniques applied, measured once."""
+        if techniques not in self._facts:
+            self._facts[techniques] = facts.measure(self._applied(techniques))
+        return self._facts[techniques]
 
     def _applied(self, techniques: tuple[Technique, ...]) -> tf_keras.Model:
         """The model with techniques applied, each beginning made once."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt.data import Arrays, columns, leaves
+from tfopt.data import Arrays, matched
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.stepping import input_arrays
 from tfopt.keras_gate import clone, tf_keras
@@ -55,7 +55,7 @@ class Bench:
         self._statistics = _statistics(model)
         names = model.input_names
         self._calibration = dict(zip(names, [array[:_BATCH] for array in arrays], strict=True))
-        self._labels = None if y is None else _labels(y, model.output_names)
+        self._labels = None if y is None else matched(y, model.output_names)
         structure = model.input
 
         @tf.function(reduce_retracing=True)
@@ -133,7 +133,7 @@ class Bench:
             return None
         score = self._score()
         score.add(self._labels, [output.astype(np.float32) for output in outputs])
-        return score.result(self.samples, 0).value
+        return score.value()
 
 
 def bench_of(model: tf_keras.Model, task: Task, samples: int) -> Bench:
@@ -156,9 +156,3 @@ def _statistics(model: tf_keras.Model) -> list[Any]:
         if type(layer) is tf_keras.layers.BatchNormalization and layer.trainable
         for statistic in (layer.moving_mean, layer.moving_variance)
     ]
-
-
-def _labels(y: Arrays, names: Sequence[str]) -> list[np.ndarray]:
-    """The labels of each output."""
-    given = list(leaves(y))
-    return [given[0][1]] if len(given) == len(names) == 1 else columns(y, names)

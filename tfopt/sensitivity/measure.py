@@ -206,7 +206,7 @@ def _check(strengths: Sequence[float], samples: int) -> None:
         isinstance(strength, int | float) for strength in strengths
     )
     rising = numbers and all(a < b for a, b in itertools.pairwise(strengths))
-    if not strengths or not rising or not (strengths[0] > 0 and strengths[-1] <= 1):
+    if not rising or not strengths or not (strengths[0] > 0 and strengths[-1] <= 1):
         raise SettingError(
             received=f"strengths={strengths!r}",
             expected="shares above 0 and at most 1, rising",

@@ -22,6 +22,7 @@ from tfopt.data import (
     spread_positions,
 )
 from tfopt.errors import DataError, SettingError, nearest
+from tfopt.settings import check_counts
 from tfopt.target import Choice
 from tfopt.task import fit
 from tfopt.task import groups as groupings
@@ -67,8 +68,9 @@ class TaskBase:
         groups: Groups of samples to measure apart, by a name; see `grouped`.
 
     Raises:
-        DataError: The splits do not go together, or a setting cannot be.
-        SettingError: The loss is a name that Keras does not know.
+        DataError: The splits do not go together, or there is no loss.
+        SettingError: The loss is a name that Keras does not know, or `batch_size` or `seed` is no
+            whole number or too small.
     """
 
     train: Split
@@ -88,10 +90,7 @@ class TaskBase:
     _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise DataError(
-                received=f"batch_size={self.batch_size}", expected="at least 1", fix="32 is usual"
-            )
+        check_counts(self, batch_size=1, seed=0)
         if not self.loss:
             raise DataError(
                 received=f"loss={self.loss!r}",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfopt.data import Arrays, ArraySplit, Split, columns, leaves
+from tfopt.data import Arrays, ArraySplit, Split, leaves, matched
 from tfopt.errors import DataError
 from tfopt.task.losses import each, loss_name, of_logits
 
@@ -170,10 +170,8 @@ def _names(model: Any, side: str) -> list[str]:
 
 
 def _columns(arrays: Arrays, names: list[str], what: str) -> list[np.ndarray]:
-    if len(leaves(arrays)) == len(names) == 1:
-        return [leaves(arrays)[0][1]]  # one array fits one input under any name
     try:
-        return columns(arrays, names)
+        return matched(arrays, names)
     except DataError as error:
         raise DataError(
             received=f"{what}: {error.received}", expected=error.expected, fix=error.fix

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt.errors import SettingError
+from tfopt.files import checksum
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
@@ -104,6 +106,12 @@ class Distillation(FineTuned):
             )
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The paths of a student and a teacher of their own."""
+        student = () if self.student is None else (self.student,)
+        return student if self.teacher == "baseline" else (*student, self.teacher)
+
+    @property
     def starts_over(self) -> bool:
         """Whether a student of its own takes the place of the model."""
         return self.student is not None
@@ -121,6 +129,21 @@ class Distillation(FineTuned):
         selection = select(student, _reason_to_skip, only=self.only, skip=self.skip)
         refuse_optimized(student, self.name, trained=selection.touched)
         return selection
+
+    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """Returns the student, trained; its files are loaded outside of the task's strategy.
+
+        Args:
+            model: A tf_keras functional model.
+            task: The data, loss and seed to fine-tune with.
+
+        Raises:
+            DataError: The data does not fit the model.
+            TechniqueError: Teacher and student do not go together, or training diverged.
+        """
+        for path in self.reads:
+            _loaded(path)
+        return super().apply(model, task)
 
     def _taught(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """The student, with its teacher."""
@@ -165,11 +188,21 @@ class Distillation(FineTuned):
 
     def _student(self, model: tf_keras.Model) -> tf_keras.Model:
         """What is to be trained: a model of its own."""
-        return clone(model) if self.student is None else load_model(self.student)
+        return clone(model if self.student is None else _loaded(self.student))
 
     def _teaching(self, baseline: tf_keras.Model) -> Teaching:
-        teacher = baseline if self.teacher == "baseline" else load_model(self.teacher)
+        teacher = baseline if self.teacher == "baseline" else _loaded(self.teacher)
         return Teaching(teacher, self.temperature, self.weight, self.features)
+
+
+def _loaded(path: str) -> tf_keras.Model:
+    """The model of a path, shared, loaded anew when the file is another; not to be changed."""
+    return _load(path, checksum(path))
+
+
+@functools.lru_cache(maxsize=2)  # a student and a teacher
+def _load(path: str, content: str) -> tf_keras.Model:
+    return load_model(path)
 
 
 def _is_pair(value: Any) -> bool:

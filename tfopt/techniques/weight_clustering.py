@@ -11,7 +11,7 @@ import numpy as np
 from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import CLUSTERABLE
 from tfopt.keras_gate import clone, load_model, tf_keras
-from tfopt.settings import check_choices, check_counts
+from tfopt.settings import check_choices, check_counts, check_flags
 from tfopt.shared_weights import Initialization, SharedWeights, train_shared
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.wrapping import Kernel, KernelTechnique, refuse_fake_quantized
@@ -79,6 +79,7 @@ class WeightClustering(KernelTechnique):
         super().__post_init__()
         check_counts(self, clusters=2)
         check_choices(self, initialization=Initialization)
+        check_flags(self, "per_channel")
 
     def check_order(self, model: tf_keras.Model) -> None:
         """Refuses a fake-quantized model, whose ranges would no longer fit."""

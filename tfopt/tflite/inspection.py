@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import zlib
 from collections import Counter
 from typing import Any
+
+import numpy as np
 
 from tfopt.tables import text_table
 from tfopt.tflite import four_bit_ops
@@ -47,6 +50,30 @@ class Tensor:
     def is_float(self) -> bool:
         """Whether it holds floating-point numbers."""
         return self.dtype.startswith(_FLOATS)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and largest real numbers that it can hold, if its channels share a scale."""
+        if not self.scales:
+            return -math.inf, math.inf
+        limits, scale, zero = np.iinfo(self.dtype), self.scales[0], self.zero_points[0]
+        return float((limits.min - zero) * scale), float((limits.max - zero) * scale)
+
+    def decode(self, values: np.ndarray) -> np.ndarray:
+        """Returns the real numbers that stored values stand for, if its channels share a scale.
+
+        Args:
+            values: As the interpreter gives them.
+
+        Example:
+            >>> tensor = Tensor(0, "x", (2,), "int8", False, scales=(0.5,), zero_points=(-128,))
+            >>> tensor.decode(np.array([-128, 127], np.int8)), tensor.range
+            (array([  0. , 127.5], dtype=float32), (0.0, 127.5))
+        """
+        real = values.astype(np.float32)
+        if not self.scales:
+            return real
+        return (real - self.zero_points[0]) * np.float32(self.scales[0])
 
     def __str__(self) -> str:
         return f"{self.name or 'a tensor without a name'} ({self.dtype} {list(self.shape)})"

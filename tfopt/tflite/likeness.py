@@ -13,7 +13,6 @@ from tfopt.target import Target
 from tfopt.tflite import proof
 from tfopt.tflite.file_layers import tensors_by_layer
 from tfopt.tflite.inspect import Inspection
-from tfopt.tflite.inspection import Tensor
 from tfopt.tflite.tracing import Traced
 
 SAMPLES = 4
@@ -150,7 +149,7 @@ def _first_wrong(
     tensors = [found[layer.name].tensor for layer in layers]
     values = proof.values_inside(tflite, samples, [tensor.index for tensor in tensors])
     for layer, ours, inside, tensor in zip(layers, exact, values, tensors, strict=False):
-        theirs = _decoded(inside, tensor)
+        theirs = tensor.decode(inside)
         if theirs.shape == ours.shape and not _relative_error(ours.numpy(), theirs) <= limit:
             return str(layer.name)
     return None
@@ -160,9 +159,3 @@ def _gives_one_tensor(layer: tf_keras.layers.Layer) -> bool:
     """Whether a layer is called once, and gives real numbers."""
     once = len(layer.inbound_nodes) == 1
     return once and getattr(layer.output, "dtype", None) == tf.float32
-
-
-def _decoded(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    if not tensor.scales:
-        return values.astype(np.float32)
-    return (values.astype(np.float32) - tensor.zero_points[0]) * np.float32(tensor.scales[0])

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt import progress
-from tfopt.data import Arrays, columns, leaves
+from tfopt.data import matched
 from tfopt.errors import TechniqueError
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.scores import score_of
@@ -178,17 +178,10 @@ class Validation:
 
     def measure(self) -> float:
         """Returns the metric now."""
-        score, count = self._score(), 0
+        score = self._score()
         for x, y in self._task.validation.batches(_BATCH):
             inputs = tf.nest.map_structure(tf.convert_to_tensor, x)
             outputs = self._call(list(inputs) if isinstance(inputs, tuple) else inputs)
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-            score.add(_labels(y, self._names), [output.numpy() for output in outputs])
-            count += len(outputs[0])
-        return score.result(count, self._task.seed).value
-
-
-def _labels(y: Arrays, names: list[str]) -> list[np.ndarray]:
-    """The labels of each output."""
-    given = leaves(y)
-    return [given[0][1]] if len(given) == len(names) == 1 else columns(y, names)
+            score.add(matched(y, self._names), [output.numpy() for output in outputs])
+        return score.value()
