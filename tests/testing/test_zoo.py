@@ -141,6 +141,12 @@ def test_what_a_keras_3_model_became_is_read_in_a_new_process(tmp_path):
     assert read_in_a_new_process(OWN_PARTS, "keras", tmp_path) == []
 
 
+def test_a_layer_that_a_new_process_does_not_know_is_told_as_that(tmp_path):
+    zipped, h5, saved = read_in_a_new_process(["custom_layer"], "tf_keras", tmp_path)
+    for line in (zipped, h5, saved):
+        assert "cannot read" in line and "damaged" not in line, line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keras", ["tf_keras", "keras"])
 def test_every_saved_model_is_read_in_a_new_process(keras, tmp_path):

@@ -137,21 +137,20 @@ def _h5(path: Path) -> Any:
             if "model_config" not in file.attrs:
                 raise _weights_only(path)
             version = _text(file.attrs.get("keras_version", "2"))
-            if wrapped.is_own(file) or wrapped.is_wrapped(_text(file.attrs["model_config"])):
-                return wrapped.read(file)
+            own = wrapped.is_own(file) or wrapped.is_wrapped(_text(file.attrs["model_config"]))
     except ModelError:
         raise
     except Exception as error:
         raise _corrupt(path, "an HDF5 file that Keras wrote", error) from error
-    if version.startswith("3"):
-        return _with_keras3(path)
-    return _with_tf_keras(path)
+    if own:
+        return _own_h5(path)
+    return _with_keras3(path) if version.startswith("3") else _with_tf_keras(path)
 
 
 def _saved_model(path: Path) -> Any:
     bundle = path / "assets.extra" / BUNDLE
     if bundle.exists():
-        return _h5_bundle(bundle)
+        return _own_h5(bundle)
     if not (path / "saved_model.pb").exists():
         found = ", ".join(sorted(child.name for child in path.iterdir())[:5]) or "nothing"
         raise ModelError(
@@ -169,14 +168,17 @@ def _saved_model(path: Path) -> Any:
     return _with_tf_keras(path)
 
 
-def _h5_bundle(path: Path) -> Any:
+def _own_h5(path: Path) -> Any:
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, quiet():
             return wrapped.read(file)
     except ModelError:
         raise
-    except Exception as error:
+    except OSError as error:
         raise _corrupt(path, "what tfopt.save_model wrote", error) from error
+    except Exception as error:
+        fix = _fix(path, error, "tf_keras.models")
+        raise _unreadable(path, f"tf_keras {tf_keras.__version__}", fix, error) from error
 
 
 _CUSTOM = (
