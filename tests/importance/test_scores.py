@@ -42,6 +42,31 @@ def test_faint_channels_count_least(kind, task):
     assert found_scores.shape == (found.units,)
 
 
+@pytest.mark.parametrize("kind", ["activation", "reconstruction"])
+def test_what_attention_reads_and_its_heads_are_judged_too(kind):
+    tf_keras.utils.set_random_seed(0)
+    words = layers.Input((6, 8))
+    parts = {name: layers.Dense(16, name=name) for name in ("query", "value", "key")}
+    read = {name: dense(words) for name, dense in parts.items()}
+    attended = layers.MultiHeadAttention(2, 8, name="attention")(
+        read["query"], key=read["key"], value=read["value"]
+    )
+    model = tf_keras.Model(words, layers.Dense(2, name="top")(attended))
+    for dense in parts.values():
+        dense.kernel.assign(dense.kernel * np.repeat([0.01, 1.0], 8))
+    found = analyse(model)
+    inputs = np.random.default_rng(0).standard_normal((32, 6, 8)).astype(np.float32)
+    units = {group.makers: group.units for group in found.groups}
+    judged = scores(found, kind, inputs=inputs, task=None, samples=32)
+    for name in parts:
+        score = judged[units[name,]]
+        assert score[:8].max() < 0.1 * score[8:].min()
+        assert score.mean() == pytest.approx(1)
+    heads = next(group.units for group in found.groups if group.one_by_one)
+    assert judged[heads].mean() == pytest.approx(1)
+    assert (judged[heads] != judged[heads][0]).any()
+
+
 def test_labels_judge_within_a_strategy_as_without(task):
     model, samples = small_cnn(), 64
     alone = taylor(analyse(model), labelled(task, samples), task.loss)
