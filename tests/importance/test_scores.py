@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.errors import SettingError
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slicing import slice_channels
@@ -81,6 +82,12 @@ def test_batch_norm_cannot_judge_what_it_does_not_scale():
     found = judged(analyse(dense_net()), "bn_scale")
     assert found.groups == ()
     assert any("no batch norm scales" in reason for reason in found.reasons.values())
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("taylor", "a task"), ("activation", "inputs")])
+def test_a_kind_without_what_it_judges_by_is_refused(kind, missing):
+    with pytest.raises(SettingError, match=f"importance='{kind}' without {missing}"):
+        scores(analyse(dense_net()), kind, inputs=None, task=None, samples=8)
 
 
 def test_labelled_samples_are_random_and_the_same_again(task):
