@@ -43,6 +43,15 @@ def test_with_nearly_all_energy_the_function_stays(method):
     np.testing.assert_allclose(received, expected, atol=2e-4 * np.abs(expected).max())
 
 
+def test_a_kernel_that_began_as_an_array_is_factorized():
+    table = tf_keras.initializers.Constant(np.random.default_rng(0).normal(size=(16, 12)))
+    wide = layers.Dense(12, kernel_initializer=table, name="wide")
+    model = tf_keras.Sequential([layers.Input((16,)), wide])
+    smaller = LowRank(parameters=0.3).wrap(model, steps_per_epoch=1).strip()
+    again = tf_keras.Sequential.from_config(smaller.get_config())
+    assert again.count_params() == smaller.count_params() < model.count_params()
+
+
 @pytest.mark.parametrize("aim", ["macs", "parameters"])
 def test_the_aim_is_reached_and_hardly_passed(aim):
     model = hard_cases()
