@@ -88,6 +88,20 @@ def test_layers_are_left_alone_with_a_reason():
         LowRank(energy=0.999).select(model)
 
 
+def test_a_constrained_kernel_stays_one_kernel():
+    wide = layers.Dense(64, kernel_constraint="non_neg", kernel_initializer="ones", name="wide")
+    biased = layers.Dense(64, bias_constraint="non_neg", name="biased")
+    model = tf_keras.Sequential([layers.Input((64,)), wide, biased])
+    wrapped = LowRank(parameters=0.3).wrap(model, steps_per_epoch=1)
+    reasons = {skipped.layer: skipped.reason for skipped in wrapped.selection.skipped}
+    assert reasons == {"wide": "its kernel is constrained (NonNeg), which its factors would not be"}
+    inputs = np.random.default_rng(0).random((32, 64), np.float32)
+    before = wrapped.model.predict(inputs, verbose=0)
+    wrapped.model.compile(tf_keras.optimizers.SGD(0.0), "mse")
+    wrapped.model.fit(inputs, before, verbose=0)
+    np.testing.assert_allclose(wrapped.model.predict(inputs, verbose=0), before, atol=1e-5)
+
+
 def test_an_aim_out_of_reach_is_refused_before_training():
     with pytest.raises(TechniqueError, match=r"of which \d+\.\d% can be removed.*lower the aim"):
         LowRank(macs=0.99).select(small_cnn())
