@@ -43,6 +43,20 @@ def test_a_difference_that_only_given_inputs_show():
         prove_same(capped(50.0), capped(60.0), np.ones((1, 3)))
 
 
+def test_random_inputs_fit_every_kind_of_input():
+    model = tf_keras.Model(
+        [layers.Input((None, 3)), layers.Input((5,), dtype="int32")], layers.Input(())
+    )
+    shapes = [(array.shape, array.dtype.name) for array in random_inputs(model)]
+    assert shapes == [((4, 16, 3), "float32"), ((4, 5), "int32")]
+
+
+def test_floats_that_are_word_numbers_are_none_too_many_or_below_zero():
+    words = layers.Input((5,))  # float32, as it is unless said otherwise
+    model = tf_keras.Model(words, layers.Dense(2)(layers.Embedding(10, 8)(words)))
+    prove_same(model, clone(model))
+
+
 def test_several_inputs_and_outputs():
     left, right = layers.Input((4,), name="left"), layers.Input((3,), dtype="int32", name="right")
     total = layers.Dense(3, name="dense")(left)

@@ -237,3 +237,22 @@ def test_trainable_flags_and_names_are_kept():
     sliced = slice_channels(found, some_of(found, 0))
     assert [layer.name for layer in sliced.layers] == [layer.name for layer in model.layers]
     assert not sliced.get_layer("stem_bn").trainable
+
+
+def test_weights_that_began_as_arrays_are_cut():
+    def table(*shape):
+        return tf_keras.initializers.Constant(np.random.default_rng(0).normal(size=shape))
+
+    words = layers.Input((5,), dtype="int32")
+    x = layers.Embedding(20, 8, embeddings_initializer=table(20, 8), name="embedding")(words)
+    arrays = {"kernel_initializer": table(3, 8, 6), "bias_initializer": table(6)}
+    x = layers.Conv1D(6, 3, **arrays, name="conv")(x)
+    model = tf_keras.Model(words, layers.Dense(2)(layers.Flatten()(x)))
+    found = analyse(model)
+    kept = found.everything()
+    for group in found.groups:
+        kept[group.units[::2]] = False
+    sliced = slice_channels(found, kept)
+    assert sliced.get_layer("embedding").output_dim == 4
+    assert sliced.get_layer("conv").kernel.shape == (3, 4, 3)
+    assert tf_keras.Model.from_config(sliced.get_config()).count_params() == sliced.count_params()

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import tfopt
+from tfopt.errors import SettingError
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slicing import slice_channels
 from tfopt.graph.stepping import watch
 from tfopt.importance.data import labelled, taylor
-from tfopt.importance.reconstruction import refit
+from tfopt.importance.reconstruction import refit, unfitted
 from tfopt.importance.scores import judged, scores
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.testing import dense_net, residual_net, small_cnn
@@ -42,6 +43,31 @@ def test_faint_channels_count_least(kind, task):
     assert found_scores.shape == (found.units,)
 
 
+@pytest.mark.parametrize("kind", ["activation", "reconstruction"])
+def test_what_attention_reads_and_its_heads_are_judged_too(kind):
+    tf_keras.utils.set_random_seed(0)
+    words = layers.Input((6, 8))
+    parts = {name: layers.Dense(16, name=name) for name in ("query", "value", "key")}
+    read = {name: dense(words) for name, dense in parts.items()}
+    attended = layers.MultiHeadAttention(2, 8, name="attention")(
+        read["query"], key=read["key"], value=read["value"]
+    )
+    model = tf_keras.Model(words, layers.Dense(2, name="top")(attended))
+    for dense in parts.values():
+        dense.kernel.assign(dense.kernel * np.repeat([0.01, 1.0], 8))
+    found = analyse(model)
+    inputs = np.random.default_rng(0).standard_normal((32, 6, 8)).astype(np.float32)
+    units = {group.makers: group.units for group in found.groups}
+    judged = scores(found, kind, inputs=inputs, task=None, samples=32)
+    for name in parts:
+        score = judged[units[name,]]
+        assert score[:8].max() < 0.1 * score[8:].min()
+        assert score.mean() == pytest.approx(1)
+    heads = next(group.units for group in found.groups if group.one_by_one)
+    assert judged[heads].mean() == pytest.approx(1)
+    assert (judged[heads] != judged[heads][0]).any()
+
+
 def test_labels_judge_within_a_strategy_as_without(task):
     model, samples = small_cnn(), 64
     alone = taylor(analyse(model), labelled(task, samples), task.loss)
@@ -56,6 +82,12 @@ def test_batch_norm_cannot_judge_what_it_does_not_scale():
     found = judged(analyse(dense_net()), "bn_scale")
     assert found.groups == ()
     assert any("no batch norm scales" in reason for reason in found.reasons.values())
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("taylor", "a task"), ("activation", "inputs")])
+def test_a_kind_without_what_it_judges_by_is_refused(kind, missing):
+    with pytest.raises(SettingError, match=f"importance='{kind}' without {missing}"):
+        scores(analyse(dense_net()), kind, inputs=None, task=None, samples=8)
 
 
 def test_labelled_samples_are_random_and_the_same_again(task):
@@ -83,7 +115,8 @@ def test_refitting_makes_up_for_what_other_channels_tell_too(settings):
     inputs = np.random.default_rng(0).random((64, 8, 8, 3), np.float32)
     sliced = slice_channels(found, kept)
     off = np.abs(sliced(inputs) - model(inputs)).mean()
-    assert refit(sliced, found, kept, inputs) == ["next"]
+    refit(sliced, found, kept, inputs)
+    assert unfitted(found, sliced) == {}
     assert np.abs(sliced(inputs) - model(inputs)).mean() < 0.02 * off
 
 

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from tfopt import facts
 from tfopt.errors import TechniqueError
+from tfopt.graph.stepping import random_inputs
 from tfopt.keras_gate import tf_keras
 from tfopt.quantization.insert import (
     check_same_function,
-    example_inputs,
     fake_quantization_off,
     insert,
     separate_activations,
@@ -57,7 +57,7 @@ def test_a_model_without_such_activations_is_handed_back():
 def test_the_double_is_the_same_function_with_fake_quantization_off():
     model = net()
     pair = inserted(model)
-    inputs = example_inputs(model)
+    inputs = random_inputs(model)
     calibrate(model, pair.ranges, np.asarray(inputs[0]))
     check_same_function(pair, inputs)
     expected = model(inputs).numpy()
@@ -88,21 +88,13 @@ def test_another_function_is_refused_with_the_first_layer_that_differs():
     wrapper = pair.model.get_layer("quant_conv")
     wrapper._weight_vars[0][0].assign_add(np.ones(wrapper._weight_vars[0][0].shape))
     with pytest.raises(TechniqueError) as error:
-        check_same_function(pair, example_inputs(model))
+        check_same_function(pair, random_inputs(model))
     assert str(error.value).startswith(
         "Received a fake-quantized model whose layer 'conv' (Conv2D) differs by "
     )
     assert str(error.value).endswith(
         "Fix: leave the layer out with skip=('conv',); if it is random at inference, replace it."
     )
-
-
-def test_example_inputs_fit_every_kind_of_input():
-    model = tf_keras.Model(
-        [layers.Input((None, 3)), layers.Input((5,), dtype="int32")], layers.Input(())
-    )
-    shapes = [(tuple(tensor.shape), tensor.dtype.name) for tensor in example_inputs(model)]
-    assert shapes == [((2, 16, 3), "float32"), ((2, 5), "int32")]
 
 
 def test_tensors_of_booleans_are_compared_too():

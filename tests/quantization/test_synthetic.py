@@ -1,5 +1,7 @@
 """Inputs made of batch-norm statistics, and the files calibrated with them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,8 @@ def test_what_cannot_be_made_is_refused(net):
         synthetic_inputs(tf_keras.Model(words, layers.Embedding(4, 2)(words)))
     with pytest.raises(SettingError, match="count=0"):
         synthetic_inputs(net, 0)
-    with pytest.raises(SettingError, match=r"value_range=\(1, 0\)"):
-        synthetic_inputs(net, value_range=(1, 0))
+    for value_range in ((1, 0), 5, (0, 1, 2), ("low", "high"), (0, np.inf)):
+        with pytest.raises(SettingError, match=f"value_range={re.escape(repr(value_range))}"):
+            synthetic_inputs(net, value_range=value_range)
     with pytest.raises(SettingError, match=r"representative=tfopt.synthetic_inputs\(model\)"):
         convert(net, target=Target.int8())

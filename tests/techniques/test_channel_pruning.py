@@ -194,6 +194,36 @@ def test_layers_behind_are_refitted_before_any_training(trained, task):
     assert fitted > plain + 0.1  # measured 0.24
 
 
+def test_layers_that_cannot_be_refitted_are_listed_and_stay():
+    image = layers.Input((8, 8, 1))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(image)
+    x = layers.Conv2D(8, 3, padding="same", kernel_constraint="non_neg", name="bound")(x)
+    x = layers.Conv2D(8, 3, padding="same", groups=2, name="grouped")(x)
+    twice = layers.Conv2D(8, 3, padding="same", name="twice")
+    x = layers.Conv2DTranspose(8, 3, name="up")(twice(twice(x)))
+    model = tf_keras.Model(image, layers.Dense(2, name="top")(layers.Flatten()(x)))
+    technique = tfopt.ChannelPruning(channels=0.5, allocation="uniform", multiple_of=1)
+    inputs = np.random.default_rng(0).random((16, 8, 8, 1), np.float32)
+    pruned = technique.wrap(model, steps_per_epoch=1, representative=inputs).strip()
+    bare = technique.wrap(model, steps_per_epoch=1).strip()
+    told = {
+        skipped.layer: skipped.reason
+        for skipped in technique.changed(model, pruned).skipped
+        if "refitted" in skipped.reason
+    }
+    assert told == {
+        "bound": "cut, but not refitted: its kernel is constrained (NonNeg)",
+        "grouped": "cut, but not refitted: its kernel has groups",
+        "twice": "cut, but not refitted: it is called several times",
+        "up": "cut, but not refitted: only Dense and Conv2D layers are",
+    }
+    for layer in bare.layers:
+        same = all(
+            map(np.array_equal, layer.get_weights(), pruned.get_layer(layer.name).get_weights())
+        )
+        assert same == (layer.name != "top")
+
+
 def test_batch_norms_are_told_what_is_left(trained, task):
     technique = tfopt.ChannelPruning(channels=0.5, multiple_of=1, refit=False)
     inputs = task.representative_inputs(256)

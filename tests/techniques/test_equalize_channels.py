@@ -142,6 +142,27 @@ def test_layers_left_out_keep_their_weights(net, task):
         EqualizeChannels(skip=("probabilities",)).select(frozen)
 
 
+def test_training_on_after_it_changes_no_constrained_kernel(task):
+    tf_keras.utils.set_random_seed(0)
+    bound = {"kernel_constraint": tf_keras.constraints.MaxNorm(1.0), "padding": "same"}
+    stem = [layers.Conv2D(8, 3, **bound, name="bound"), layers.BatchNormalization(name="norm")]
+    rest = [layers.Conv2D(8, 3, activation="relu", name=name) for name in ("first", "second")]
+    top = [layers.Flatten(), layers.Dense(10, activation="softmax", name="top")]
+    model = tf_keras.Sequential([layers.Input((8, 8, 1)), *stem, layers.ReLU(), *rest, *top])
+    model.get_layer("norm").gamma.assign(np.geomspace(0.1, 10, 8))
+    selection = EqualizeChannels().select(model)
+    assert selection.touched == ("first", "second", "top")
+    reasons = {skipped.layer: skipped.reason for skipped in selection.skipped}
+    assert "its weights are constrained (MaxNorm)" in reasons["bound"]
+    equalized = EqualizeChannels().apply(model, task)
+    x, y = task.train.x[:64], task.train.y[:64]
+    before = equalized.predict(x, verbose=0)
+    equalized.get_layer("norm").trainable = False
+    equalized.compile(tf_keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    equalized.fit(x, y, verbose=0)
+    np.testing.assert_allclose(equalized.predict(x, verbose=0), before, atol=1e-5)
+
+
 def test_a_net_without_kernels_is_refused_layer_by_layer():
     model = tf_keras.Sequential([layers.Input((4, 4, 2)), layers.ReLU(name="relu")])
     with pytest.raises(TechniqueError, match=r"rescale no channels \(relu: has no kernel\)"):

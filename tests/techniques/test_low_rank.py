@@ -43,6 +43,15 @@ def test_with_nearly_all_energy_the_function_stays(method):
     np.testing.assert_allclose(received, expected, atol=2e-4 * np.abs(expected).max())
 
 
+def test_a_kernel_that_began_as_an_array_is_factorized():
+    table = tf_keras.initializers.Constant(np.random.default_rng(0).normal(size=(16, 12)))
+    wide = layers.Dense(12, kernel_initializer=table, name="wide")
+    model = tf_keras.Sequential([layers.Input((16,)), wide])
+    smaller = LowRank(parameters=0.3).wrap(model, steps_per_epoch=1).strip()
+    again = tf_keras.Sequential.from_config(smaller.get_config())
+    assert again.count_params() == smaller.count_params() < model.count_params()
+
+
 @pytest.mark.parametrize("aim", ["macs", "parameters"])
 def test_the_aim_is_reached_and_hardly_passed(aim):
     model = hard_cases()
@@ -77,6 +86,20 @@ def test_layers_are_left_alone_with_a_reason():
     assert reasons["flatten"] == "no dense layer and no plain convolution"
     with pytest.raises(TechniqueError, match=r"no layer pays with .*energy=0\.999.*ChannelPruning"):
         LowRank(energy=0.999).select(model)
+
+
+def test_a_constrained_kernel_stays_one_kernel():
+    wide = layers.Dense(64, kernel_constraint="non_neg", kernel_initializer="ones", name="wide")
+    biased = layers.Dense(64, bias_constraint="non_neg", name="biased")
+    model = tf_keras.Sequential([layers.Input((64,)), wide, biased])
+    wrapped = LowRank(parameters=0.3).wrap(model, steps_per_epoch=1)
+    reasons = {skipped.layer: skipped.reason for skipped in wrapped.selection.skipped}
+    assert reasons == {"wide": "its kernel is constrained (NonNeg), which its factors would not be"}
+    inputs = np.random.default_rng(0).random((32, 64), np.float32)
+    before = wrapped.model.predict(inputs, verbose=0)
+    wrapped.model.compile(tf_keras.optimizers.SGD(0.0), "mse")
+    wrapped.model.fit(inputs, before, verbose=0)
+    np.testing.assert_allclose(wrapped.model.predict(inputs, verbose=0), before, atol=1e-5)
 
 
 def test_an_aim_out_of_reach_is_refused_before_training():

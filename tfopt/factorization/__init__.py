@@ -1,5 +1,5 @@
 """Kernels as products of smaller ones.
 
-`matrix` and `convolution` factorize the kernel of one layer and say what that costs, `choice` gives
-each layer of a model the rank that an aim leaves it, `layers` makes the Keras layers.
+`factors` factorizes one kernel and says what that costs, `plan` gives each layer of a model the
+ranks that an aim leaves it, `rebuild` makes the Keras layers.
 """

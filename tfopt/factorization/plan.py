@@ -18,6 +18,7 @@ from tfopt.factorization.factors import (
 )
 from tfopt.graph.calls import Layer, nodes
 from tfopt.graph.cost import Cost, call_cost
+from tfopt.graph.kernels import constraint_of
 from tfopt.keras_gate import tf_keras
 
 _layers = tf_keras.layers
@@ -164,6 +165,8 @@ def reason_to_skip(layer: Layer) -> str | None:
         return f"its {layer.groups} groups are a factorization already"
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return "its channels are not the last axis"
+    if constraint := constraint_of([layer.kernel]):
+        return f"its kernel is constrained ({constraint}), which its factors would not be"
     if min(_kernel(layer).shape[2:]) < 2:
         return "it has a single channel on one side"
     return None

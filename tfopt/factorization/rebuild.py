@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfopt.factorization.plan import Choice
-from tfopt.graph.calls import KerasTensor, Layer, rebuild
+from tfopt.graph.calls import KerasTensor, Layer, rebuild, resized
 from tfopt.keras2 import copying
 from tfopt.keras_gate import tf_keras
 
@@ -59,7 +59,6 @@ def factorized(model: tf_keras.Model, choices: Mapping[str, Choice]) -> tf_keras
 
 def _chain(layer: Layer, factors: tuple[np.ndarray, ...]) -> list[Layer]:
     """The layers of a product, not yet called."""
-    config = layer.get_config()
     plain = {"use_bias": False, "activation": "linear", "activity_regularizer": None}
     chain = []
     for index, factor in enumerate(factors):
@@ -71,7 +70,7 @@ def _chain(layer: Layer, factors: tuple[np.ndarray, ...]) -> list[Layer]:
             changes["units"] = factor.shape[-1]
         else:
             changes |= {"filters": factor.shape[-1], **_window(layer, factors, index)}
-        chain.append(type(layer).from_config({**config, **changes}))
+        chain.append(resized(layer, changes))
     return chain
 
 

@@ -11,7 +11,13 @@ import tensorflow as tf
 
 from tfopt.data import Arrays
 from tfopt.graph.calls import Layer, Node, built_copy, nodes, outputs, rebuild
-from tfopt.graph.kernels import OUTPUT_AXES, activation_name, channels_last, made_by
+from tfopt.graph.kernels import (
+    OUTPUT_AXES,
+    activation_name,
+    channels_last,
+    constraint_of,
+    made_by,
+)
 from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import clone, tf_keras
 
@@ -48,7 +54,7 @@ class Folding:
         return beta + (bias - norm.moving_mean.numpy().astype(np.float64)) * self.factor
 
 
-def foldings(model: tf_keras.Model) -> list[Folding]:
+def foldings(model: tf_keras.Model, *, constrained: bool = True) -> list[Folding]:
     """Finds the batch norms that can be folded.
 
     Such a batch norm follows a layer with a kernel that is linear, is called once and is read by
@@ -57,6 +63,8 @@ def foldings(model: tf_keras.Model) -> list[Folding]:
 
     Args:
         model: A functional model.
+        constrained: Whether kernels under a constraint count: training would hold what is folded
+            to it.
     """
     users: dict[int, list[Node]] = defaultdict(list)
     calls: dict[int, int] = defaultdict(int)
@@ -79,12 +87,14 @@ def foldings(model: tf_keras.Model) -> list[Folding]:
         once = calls[id(kernel)] == 1 and calls[id(node.layer)] == 1
         if alone and once and _makes_channels(kernel) and _axis(node) == len(tensor.shape) - 1:
             folding = Folding(kernel, node.layer, maker.input_shapes)
+            if constraint_of(kernel.weights) is not None and not constrained:
+                continue
             if np.isfinite(folding.factor).all() and np.isfinite(folding.bias).all():
                 found.append(folding)
     return found
 
 
-def fold_batch_norm(model: tf_keras.Model) -> tf_keras.Model:
+def fold_batch_norm(model: tf_keras.Model, *, constrained: bool = True) -> tf_keras.Model:
     """Folds the batch norms of a model into the layers before them, as the converter does.
 
     Then the kernels are those of the file, and each has a bias: what rounds, rescales or corrects
@@ -92,6 +102,7 @@ def fold_batch_norm(model: tf_keras.Model) -> tf_keras.Model:
 
     Args:
         model: A functional model; it is left as it was.
+        constrained: As for `foldings`.
 
     Returns:
         A copy without the batch norms that could be folded (see `foldings`). The layers keep their
@@ -110,7 +121,7 @@ def fold_batch_norm(model: tf_keras.Model) -> tf_keras.Model:
     """
     own = clone(model)
     folded: dict[int, Any] = {}
-    for folding in foldings(own):
+    for folding in foldings(own, constrained=constrained):
         folded[id(folding.kernel)] = _folded(folding)
         folded[id(folding.batch_norm)] = _handed_on
     if not folded:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfopt.keras_gate import tf_keras
@@ -116,3 +117,33 @@ def built_copy(layer: Layer, input_shape: Any, changes: dict[str, Any] | None = 
     with tf.name_scope(copy.name):
         copy.build(input_shape)
     return copy
+
+
+def resized(layer: Layer, changes: dict[str, Any]) -> Layer:
+    """Returns a layer of the same configuration but for its sizes, not yet built.
+
+    An initializer that holds an array fits one size alone: the class's default takes its place.
+
+    Args:
+        layer: A Keras layer that its configuration describes fully.
+        changes: Entries of the configuration that are to be others.
+
+    Example:
+        >>> table = tf_keras.initializers.Constant(np.eye(3))
+        >>> dense = tf_keras.layers.Dense(3, kernel_initializer=table, bias_initializer="ones")
+        >>> smaller = resized(dense, {"units": 2})
+        >>> smaller.units, *(type(getattr(smaller, f"{weight}_initializer")).__name__
+        ...                  for weight in ("kernel", "bias"))
+        (2, 'GlorotUniform', 'Ones')
+    """
+    config = {
+        key: value
+        for key, value in layer.get_config().items()
+        if not (key.endswith("_initializer") and _holds_array(value))
+    }
+    return type(layer).from_config({**config, **changes})
+
+
+def _holds_array(initializer: Any) -> bool:
+    """Whether an initializer, as an entry of a configuration, gives the elements of an array."""
+    return np.ndim(getattr(tf_keras.initializers.get(initializer), "value", 0)) > 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -136,6 +138,22 @@ def activation_name(layer: Layer) -> str:
     """Returns the name of a layer's activation function, `linear` for none."""
     activation = getattr(layer, "activation", None) or tf_keras.activations.linear
     return getattr(activation, "__name__", type(activation).__name__)
+
+
+def constraint_of(weights: Iterable[Any]) -> str | None:
+    """Returns the name of what keeps weights in bounds after each training step, None for nothing.
+
+    Args:
+        weights: Those of a layer, of which the first constraint counts.
+
+    Example:
+        >>> dense = tf_keras.layers.Dense(2, kernel_constraint="non_neg")
+        >>> dense.build((None, 3))
+        >>> constraint_of(dense.weights), constraint_of([dense.bias])
+        ('NonNeg', None)
+    """
+    found = [weight.constraint for weight in weights if weight.constraint is not None]
+    return getattr(found[0], "__name__", type(found[0]).__name__) if found else None
 
 
 def channels_last(layer: Layer) -> bool:

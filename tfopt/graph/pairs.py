@@ -15,6 +15,7 @@ from tfopt.graph.kernels import (
     Side,
     activation_name,
     channels_last,
+    constraint_of,
     inner_sides,
     made_by,
     read_by,
@@ -203,6 +204,8 @@ class _Channels:
             return "frozen (trainable=False)"
         if self._calls[id(layer)] > 1:
             return "called several times: its channels differ from call to call"
+        if constraint := constraint_of(layer.weights):
+            return f"its weights are constrained ({constraint}), which other scales would break"
         if not channels_last(layer):
             return "its channels come first"
         return None

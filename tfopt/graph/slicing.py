@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt.errors import ModelError
-from tfopt.graph.calls import KerasTensor, Layer, nodes, outputs, rebuild
+from tfopt.graph.calls import KerasTensor, Layer, nodes, outputs, rebuild, resized
 from tfopt.graph.dependencies import Axis, Dependencies, gone
 from tfopt.keras2.copying import copy_layer
 from tfopt.keras_gate import tf_keras
@@ -123,7 +123,7 @@ def _copy(layer: Layer, settings: dict[str, Any] | None) -> Layer:
     """A layer that is not built yet, of the configuration of another and some other settings."""
     if settings is None:
         return copy_layer(layer, layer.name)
-    return type(layer).from_config({**layer.get_config(), **settings})
+    return resized(layer, settings)
 
 
 def _fill(copy: Layer, layer: Layer, axes: list[Axis], kept: np.ndarray) -> None:

@@ -135,7 +135,9 @@ def check_varied(inputs: Arrays, *, without: str) -> None:
 
 
 def random_inputs(model: tf_keras.Model, *, samples: int = 4, seed: int = 0) -> list[np.ndarray]:
-    """Returns made-up samples: normal floats, integers and booleans that are all 0.
+    """Returns made-up samples: floats from 0 to 1, integers and booleans that are all 0.
+
+    None is negative: floats may be word numbers, or have their root taken.
 
     Args:
         model: A functional model; dimensions it leaves open are taken as 16.
@@ -150,7 +152,6 @@ def random_inputs(model: tf_keras.Model, *, samples: int = 4, seed: int = 0) -> 
     arrays = []
     for tensor in model.inputs:
         shape = [tensor.shape[0] or samples, *(size or 16 for size in tensor.shape[1:])]
-        floating = tensor.dtype.is_floating
-        values = random.standard_normal(shape) if floating else np.zeros(shape)
+        values = random.random(shape) if tensor.dtype.is_floating else np.zeros(shape)
         arrays.append(values.astype(tensor.dtype.as_numpy_dtype))
     return arrays

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from tfopt.data import Arrays, columns, length, select
 from tfopt.data.splits import sample_positions
-from tfopt.graph.calls import nodes
+from tfopt.graph.calls import KerasTensor, Node, nodes
 from tfopt.graph.dependencies import Axis, Dependencies
 from tfopt.importance.votes import Votes
+from tfopt.importance.weights import norms
 from tfopt.keras_gate import tf_keras
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def _squared(axes: list[Axis], gradients: list[Any], units: int) -> np.ndarray:
 def activations(dependencies: Dependencies, inputs: Arrays, *, weighted: bool) -> np.ndarray:
     """Scores units by the size of the activations that kernels read.
 
+    Attention heads, which no kernel reads outside their layer, are scored by the norm of their
+    weights.
+
     Args:
         dependencies: What goes together.
         inputs: Samples.
@@ -120,12 +124,7 @@ def activations(dependencies: Dependencies, inputs: Arrays, *, weighted: bool) -
         the next layer's output does).
     """
     model = dependencies.model
-    reading = {id(a.layer): a for a in dependencies.axes if a.role == "reads"}
-    pairs = [
-        (reading[id(node.layer)], node.keras_inputs[0])
-        for node in nodes(model)
-        if id(node.layer) in reading
-    ]
+    pairs = list(_reads(dependencies))
     measured = tf_keras.Model(model.inputs, [tensor for _, tensor in pairs])
 
     @tf.function
@@ -143,7 +142,31 @@ def activations(dependencies: Dependencies, inputs: Arrays, *, weighted: bool) -
     for (axis, tensor), square in zip(pairs, total, strict=True):
         units = dependencies.tensors[id(tensor)]
         votes.add(units, np.sqrt(square) * (_reading_norms(axis, len(units)) if weighted else 1))
-    return votes.mean()
+    found = votes.mean(unknown=np.nan)
+    return np.where(np.isnan(found), norms(dependencies, order=2), found)
+
+
+def _reads(dependencies: Dependencies) -> Iterator[tuple[Axis, KerasTensor]]:
+    """The axes along which kernels read channels, each with a tensor that brings them."""
+    for node in nodes(dependencies.model):
+        for axis in dependencies.axes_of(node.layer):
+            tensor = _read_along(axis, node) if axis.role == "reads" else None
+            if tensor is not None:
+                yield axis, tensor
+
+
+def _read_along(axis: Axis, node: Node) -> KerasTensor | None:
+    """The tensor that a call reads along an axis, None for one inside the layer."""
+    layer = node.layer
+    if type(layer) is not tf_keras.layers.MultiHeadAttention:
+        return node.keras_inputs[0]
+    given = dict(zip(("query", "value", "key"), node.call_args, strict=False)) | node.call_kwargs
+    if given.get("key") is None:
+        given["key"] = given["value"]
+    for name in ("query", "value", "key"):
+        if axis.variable is getattr(layer, f"_{name}_dense").kernel:
+            return given[name]
+    return None
 
 
 def _reading_norms(axis: Axis, size: int) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt.data import Arrays
-from tfopt.graph.calls import Layer, Node
+from tfopt.graph.calls import Layer, Node, nodes
 from tfopt.graph.dependencies import Dependencies
+from tfopt.graph.kernels import constraint_of
 from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
 
@@ -26,21 +27,18 @@ _MOST_NUMBERS = 2**27
 
 def refit(
     sliced: tf_keras.Model, dependencies: Dependencies, kept: np.ndarray, inputs: Arrays
-) -> list[str]:
+) -> None:
     """Refits, one after another, the layers that lost channels at their input, in place.
 
     Each gets the weights with which it comes closest, in the least-squares sense, to what it gave
     in the whole model, from what now reaches it: so errors of earlier layers are made up for, too.
+    Those of `unfitted` stay as they are.
 
     Args:
         sliced: What `slice_channels` made of the model.
         dependencies: What goes together in the whole model.
         kept: (units,), which were kept.
         inputs: Samples; a few hundred are enough.
-
-    Returns:
-        Names of the layers that were refitted: Dense and Conv2D without groups, called once, of at
-        most 4,608 weights for each output.
 
     References:
         He et al., Channel Pruning for Accelerating Very Deep Neural Networks, 2017, equation 1 (the
@@ -63,7 +61,23 @@ def refit(
 
     watch(dependencies.model, input_arrays(dependencies.model, inputs), note)
     watch(sliced, input_arrays(sliced, inputs), solve)
-    return list(wanted)
+
+
+def unfitted(dependencies: Dependencies, sliced: tf_keras.Model) -> dict[str, str]:
+    """Says why layers that lost channels at their input cannot be refitted.
+
+    Args:
+        dependencies: What goes together in the whole model.
+        sliced: What is left of the model.
+
+    Returns:
+        The reasons by the layers' names, without the layers that can be.
+    """
+    reasons = {
+        layer.name: _reason(layer, smaller, dependencies.model)
+        for layer, smaller in _behind(dependencies, sliced)
+    }
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,18 +89,40 @@ class _Fit:
     samples: int
 
 
-def _fits(sliced: tf_keras.Model, dependencies: Dependencies, kept: np.ndarray) -> dict[str, _Fit]:
-    """The layers to refit, by name."""
+def _behind(dependencies: Dependencies, sliced: tf_keras.Model) -> list[tuple[Layer, Layer]]:
+    """The layers that lost channels at their input, each with what is left of it."""
     left = {layer.name: layer for layer in sliced.layers}
     found = {}
     for axis in dependencies.axes:
-        layer = axis.layer
-        if axis.role != "reads" or kept[axis.ids].all() or layer.name not in left:
-            continue
-        if type(layer) not in (_layers.Dense, _layers.Conv2D) or len(layer._inbound_nodes) > 1:
-            continue
-        unknowns = math.prod(left[layer.name].kernel.shape[:-1])
-        if getattr(layer, "groups", 1) > 1 or unknowns > _MOST_UNKNOWNS:
+        layer, smaller = axis.layer, left.get(axis.layer.name)
+        if axis.role == "reads" and smaller is not None:
+            place = next(i for i, weight in enumerate(layer.weights) if weight is axis.variable)
+            if smaller.weights[place].shape[axis.axis] < axis.variable.shape[axis.axis]:
+                found[layer.name] = (layer, smaller)
+    return list(found.values())
+
+
+def _reason(layer: Layer, smaller: Layer, model: tf_keras.Model) -> str | None:
+    """Why a layer behind removed channels cannot be refitted, None if it can."""
+    if type(layer) not in (_layers.Dense, _layers.Conv2D):
+        return "only Dense and Conv2D layers are"
+    if getattr(layer, "groups", 1) > 1:
+        return "its kernel has groups"
+    if sum(node.layer is layer for node in nodes(model)) > 1:
+        return "it is called several times"
+    if constraint := constraint_of([layer.kernel]):
+        return f"its kernel is constrained ({constraint})"
+    unknowns = math.prod(smaller.kernel.shape[:-1])
+    if unknowns > _MOST_UNKNOWNS:
+        return f"{unknowns:,} weights for each output, above {_MOST_UNKNOWNS:,}"
+    return None
+
+
+def _fits(sliced: tf_keras.Model, dependencies: Dependencies, kept: np.ndarray) -> dict[str, _Fit]:
+    """The layers to refit, by name."""
+    found = {}
+    for layer, smaller in _behind(dependencies, sliced):
+        if _reason(layer, smaller, dependencies.model) is not None:
             continue
         outputs = np.ones(layer.kernel.shape[-1], bool)
         for other in dependencies.axes_of(layer):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tfopt.data import ArraySplit, concatenate
+from tfopt.errors import SettingError
 from tfopt.graph.dependencies import Dependencies
 from tfopt.importance.data import activations, labelled, taylor
 from tfopt.importance.weights import batch_norm_scales, norms
@@ -67,6 +68,9 @@ def scores(
 
     Returns:
         (units,), at least 0.
+
+    Raises:
+        SettingError: What the kind of importance needs is missing.
     """
     if importance == "bn_scale":
         return np.nan_to_num(batch_norm_scales(found))
@@ -74,4 +78,11 @@ def scores(
         return taylor(found, labelled(task, samples), task.loss)
     if importance in NEED_INPUTS and inputs is not None:
         return activations(found, inputs, weighted=importance == "reconstruction")
+    if importance in (*NEED_LABELS, *NEED_INPUTS):
+        missing = "a task" if importance in NEED_LABELS else "inputs"
+        raise SettingError(
+            received=f"importance={importance!r} without {missing}",
+            expected=f"{missing}, by which it judges channels",
+            fix=f"pass {missing}, or importance='l2', which judges by the weights alone",
+        )
     return norms(found, order=1 if importance == "l1" else 2)

@@ -12,6 +12,8 @@ from tfopt.keras_gate import tf_keras
 def norms(dependencies: Dependencies, *, order: int) -> np.ndarray:
     """Scores units by the norm of the weights that make them, carry them and read them.
 
+    Weights that are all zero, such as untrained biases of attention heads, say nothing.
+
     Args:
         dependencies: What goes together.
         order: 1 for the sum of magnitudes, 2 for the Euclidean norm.
@@ -37,9 +39,9 @@ def norms(dependencies: Dependencies, *, order: int) -> np.ndarray:
     """
     votes = Votes(dependencies)
     for axis in dependencies.axes:
-        if len(axis.variable.shape) > 1:
-            others = tuple(set(range(len(axis.variable.shape))) - {axis.axis})
-            value = np.abs(axis.variable.numpy().astype(np.float64)) ** order
+        value = np.abs(axis.variable.numpy().astype(np.float64)) ** order
+        if value.ndim > 1 and value.any():
+            others = tuple(set(range(value.ndim)) - {axis.axis})
             votes.add(axis.ids, value.sum(axis=others) ** (1 / order))
     return votes.mean()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,7 @@ def insert(
     return FakeQuantized(model, wrapped, doubles, ranges)
 
 
-def check_same_function(pair: FakeQuantized, inputs: list[tf.Tensor]) -> None:
+def check_same_function(pair: FakeQuantized, inputs: Sequence[Any]) -> None:
     """Proves that, with fake quantization off, a model's double computes the same.
 
     Args:
@@ -177,23 +177,6 @@ def fake_quantization_off(model: tf_keras.Model) -> Iterator[None]:
             layer.quantizer = quantizer
         for layer, entries in kernels.items():
             layer._weight_vars = entries
-
-
-def example_inputs(model: tf_keras.Model) -> list[tf.Tensor]:
-    """Returns two made-up samples: random floats from 0 to 1, integers that are all 0.
-
-    Args:
-        model: A functional model; dimensions it leaves open are taken as 16.
-    """
-    random = np.random.default_rng(0)
-    shapes = [[2, *(size or 16 for size in tensor.shape[1:])] for tensor in model.inputs]
-    return [
-        tf.cast(
-            random.uniform(size=shape) if tensor.dtype.is_floating else np.zeros(shape),
-            tensor.dtype,
-        )
-        for tensor, shape in zip(model.inputs, shapes, strict=True)
-    ]
 
 
 def _copy(layer: Layer, changes: dict[str, Any] | None = None) -> Layer:

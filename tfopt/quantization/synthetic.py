@@ -154,12 +154,21 @@ def _check_settings(count: int, value_range: tuple[float, float] | None) -> None
         raise SettingError(
             received=f"count={count!r}", expected="a whole number, at least 1", fix="64 is usual"
         )
-    if value_range is not None and not value_range[0] < value_range[1]:
+    if value_range is not None and not _is_range(value_range):
         raise SettingError(
             received=f"value_range={value_range!r}",
             expected="the smallest number, and a larger one",
             fix="give (0, 1) for images in that range",
         )
+
+
+def _is_range(value: Any) -> bool:
+    """Whether a value is two finite numbers, the smaller one first."""
+    try:
+        low, high = (float(bound) for bound in value)
+    except (TypeError, ValueError):
+        return False
+    return -np.inf < low < high < np.inf
 
 
 def _check_inputs(model: tf_keras.Model) -> None:

@@ -14,7 +14,7 @@ from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
 from tfopt.graph.slicing import slice_channels
-from tfopt.importance.reconstruction import refit
+from tfopt.importance.reconstruction import refit, unfitted
 from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, judged_on, scores
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
@@ -23,7 +23,7 @@ from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, cut
 from tfopt.settings import check_choices, check_counts, check_flags
 from tfopt.teaching import Teaching
-from tfopt.technique import Selection, Stage
+from tfopt.technique import Selection, Skipped, Stage
 from tfopt.training.strategies import scope
 from tfopt.wrapping import refuse_optimized
 
@@ -62,7 +62,8 @@ class ChannelPruning(FineTuned):
             more where the outputs suffer least, as measured on validation data (`"sensitivity"`).
         multiple_of: Channels are kept in multiples of so many, as kernels like them; of
             half as many, and so on, in a layer with fewer than four times that.
-        refit: Refit the layers behind removed channels on representative data, to what they gave.
+        refit: Refit the layers behind removed channels on representative data, to what they gave:
+            dense layers and plain 2-D convolutions; the others are listed in the report.
         iterations: Remove in so many cuts, each followed by its part of the fine-tuning.
         epochs: Passes over the training data, all iterations together.
         learning_rate: Peak of the learning rate.
@@ -156,6 +157,17 @@ class ChannelPruning(FineTuned):
         if not self.changes_nothing:
             self._check_reach(found, selection)
         return selection
+
+    def changed(self, model: tf_keras.Model, optimized: tf_keras.Model) -> Selection:
+        """Says what `select` does, and which layers behind removed channels were not refitted."""
+        selection = self.select(model)
+        if not self.refit:
+            return selection
+        left = tuple(
+            Skipped(name, type(model.get_layer(name)).__name__, f"cut, but not refitted: {reason}")
+            for name, reason in unfitted(self._dependencies(model), optimized).items()
+        )
+        return Selection(selection.touched, (*selection.skipped, *left))
 
     def _dependencies(self, model: tf_keras.Model) -> Dependencies:
         """What goes together in a model, with what the settings leave alone."""

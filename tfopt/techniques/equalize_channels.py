@@ -114,7 +114,7 @@ class EqualizeChannels(Technique):
                 fake-quantized.
         """
         self._check_order(model)
-        norms = {folding.batch_norm.name for folding in foldings(model)}
+        norms = {folding.batch_norm.name for folding in foldings(model, constrained=False)}
         pairs = self._pairs(model, norms)
         touched = {name for pair in pairs.found for name in (*pair.layers, *pair.clips)}
         touched |= norms if touched else set()  # folding alone gains nothing
@@ -147,7 +147,7 @@ class EqualizeChannels(Technique):
         """
         self.select(model)
         inputs = task.representative_inputs(_SAMPLES)
-        own = fold_batch_norm(model)
+        own = fold_batch_norm(model, constrained=False)
         arrays = input_arrays(own, inputs)
         if self.relu6_tolerance:
             own = self._without_clips(own, arrays)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from tfopt import data, facts
 from tfopt.errors import LostGainError, TechniqueError
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
+from tfopt.graph.stepping import random_inputs
 from tfopt.keras_gate import load_model, tf_keras
 from tfopt.quantization.finish import finish
 from tfopt.quantization.gains import keeper
 from tfopt.quantization.insert import (
     check_same_function,
-    example_inputs,
     insert,
     separate_activations,
 )
@@ -133,7 +133,7 @@ class QuantizationAware(FineTuned):
         layout = plan(float_model, touched)
         pair = insert(float_model, layout, before.kernels)
         if representative is None:
-            check_same_function(pair, example_inputs(float_model))
+            check_same_function(pair, random_inputs(float_model))
         else:
             some = data.select(representative, slice(0, 2))
             check_same_function(pair, model_inputs(float_model, some))
