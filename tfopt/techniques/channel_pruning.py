@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tfopt import training
 from tfopt.channels.aim import AIMS, SHARES, Aim, Numbers, aim_of
 from tfopt.channels.plan import Allocation, Plan, Shares
 from tfopt.errors import SettingError, TechniqueError
@@ -113,9 +114,14 @@ class ChannelPruning(FineTuned):
         check_flags(self, "refit")
         check_choices(self, importance=Importance, allocation=Allocation)
         check_counts(self, multiple_of=1, iterations=1)
-        if self.steps is not None and self.steps < self.iterations:
+        if self.steps is not None:
+            self._check_steps(self.steps)
+
+    def _check_steps(self, steps: int) -> None:
+        """Refuses fewer steps than trainings."""
+        if steps < self.iterations:
             raise SettingError(
-                received=f"iterations={self.iterations} with steps={self.steps}",
+                received=f"iterations={self.iterations} with {steps} training step(s)",
                 expected="a training step for each iteration at least",
                 fix="train longer, or remove all channels in one cut",
             )
@@ -239,15 +245,16 @@ class ChannelPruning(FineTuned):
         if self.seconds is not None:
             return self._told(self.pinned(model, task)).apply(model, task)
         self.select(model)
+        self._check_steps(self.steps_in(training.steps_per_epoch(task)))
         task.check_training(model)
         inputs = task.representative_inputs(self.calibration_samples)
         with scope(task):
             own = clone(model)
-            for limit in self._limits(self._dependencies(own)):
+            for place, limit in enumerate(self._limits(self._dependencies(own))):
                 own = self._pruned(own, limit, inputs, task)
                 if self.teacher is not None:
                     Teaching(model if task.teacher is None else task.teacher).teach(own)
-                self.train(own, task, share=1 / self.iterations)
+                self.train(own, task, part=(place, self.iterations))
         return clone(own)
 
     def _pruned(
