@@ -124,7 +124,7 @@ class FineTuned(Budgeted, abc.ABC):
         check_workers(task, seconds=self.seconds, early_stopping=self.early_stopping)
         if self.seconds is not None:
             return self._told(self.pinned(model, task)).apply(model, task)
-        return self._trained(lambda: self._taught(model, task), task)
+        return self._trained(model, task)
 
     def pinned(self, model: tf_keras.Model, task: Task) -> Self:
         """Returns the technique with its `seconds` as `steps`; itself if it has none.
@@ -157,12 +157,16 @@ class FineTuned(Budgeted, abc.ABC):
             )
         return dataclasses.replace(self, seconds=None, steps=steps)
 
+    def _trained(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The model wrapped where the task's strategy wants its variables, trained, stripped."""
+        with scope(task):
+            wrapped = self._taught(model, task)
+            self.train(wrapped.model, task, callbacks=wrapped.callbacks)
+        return wrapped.strip()
+
     def _tried(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """What is timed: the wrapped model, or one that is no faster where `wrap` needs more."""
-        try:
-            return self._taught(model, task).model
-        except SettingError:
-            return clone(model)
+        """What is timed for a budget in seconds."""
+        return self._taught(model, task).model
 
     def _told(self, pinned: Self) -> Self:
         warnings.warn(
@@ -175,9 +179,13 @@ class FineTuned(Budgeted, abc.ABC):
     def _taught(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """The wrapped model, with its teacher if it has one."""
         wrapped = self.wrap_for(model, task)
-        if self.teacher is not None:
-            Teaching(model if task.teacher is None else task.teacher).teach(wrapped.model)
+        self._teach(wrapped.model, model, task)
         return wrapped
+
+    def _teach(self, student: tf_keras.Model, model: tf_keras.Model, task: Task) -> None:
+        """Adds the teacher to the loss, if there is one: the baseline, or else the model given."""
+        if self.teacher is not None:
+            Teaching(model if task.teacher is None else task.teacher).teach(student)
 
     def wrap_for(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """Returns what `wrap` does, with the steps and the samples of a task."""
@@ -187,13 +195,6 @@ class FineTuned(Budgeted, abc.ABC):
             steps_per_epoch=training.steps_per_epoch(task),
             representative=task.representative_inputs(count) if count else None,
         )
-
-    def _trained(self, wrap: Callable[[], Wrapped], task: Task) -> tf_keras.Model:
-        """A model wrapped where the task's strategy wants its variables, trained and stripped."""
-        with scope(task):
-            wrapped = wrap()
-            self.train(wrapped.model, task, callbacks=wrapped.callbacks)
-        return wrapped.strip()
 
     @property
     def changes_nothing(self) -> bool:

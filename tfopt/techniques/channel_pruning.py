@@ -23,7 +23,6 @@ from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, cut
 from tfopt.settings import check_choices, check_counts, check_flags
-from tfopt.teaching import Teaching
 from tfopt.technique import Selection, Stage
 from tfopt.training.strategies import scope
 from tfopt.wrapping import refuse_optimized
@@ -229,21 +228,8 @@ class ChannelPruning(FineTuned):
         curves = curves_for(found.model, self, task=task, inputs=inputs)
         return Spread(curves, self._aim.field).in_order
 
-    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """Returns a smaller model, trained; the one given is left as it was.
-
-        Args:
-            model: A tf_keras functional model.
-            task: The data, loss and seed to judge channels, calibrate and fine-tune with.
-
-        Raises:
-            DataError: The data does not fit the model.
-            TechniqueError: The aim cannot be reached on this model, or training diverged.
-        """
-        if self.changes_nothing:
-            return clone(model)
-        if self.seconds is not None:
-            return self._told(self.pinned(model, task)).apply(model, task)
+    def _trained(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The model cut and trained in turns."""
         self.select(model)
         self._check_steps(self.steps_in(training.steps_per_epoch(task)))
         task.check_training(model)
@@ -252,8 +238,7 @@ class ChannelPruning(FineTuned):
             own = clone(model)
             for place, limit in enumerate(self._limits(self._dependencies(own))):
                 own = self._pruned(own, limit, inputs, task)
-                if self.teacher is not None:
-                    Teaching(model if task.teacher is None else task.teacher).teach(own)
+                self._teach(own, model, task)
                 self.train(own, task, part=(place, self.iterations))
         return clone(own)
 
