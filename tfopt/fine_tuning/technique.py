@@ -17,16 +17,14 @@ from tfopt.keras_gate import clone, tf_keras
 from tfopt.settings import check_names
 from tfopt.teaching import Teaching
 from tfopt.technique import Selection
-from tfopt.training.fitting import steps_within
 from tfopt.training.strategies import check_workers, scope
+from tfopt.training.trial import MANY_STEPS, steps_within
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tfopt.data import Arrays
     from tfopt.task import Task
-
-_TRIAL_STEPS = 1_000
 
 AnyModel = str | os.PathLike[str] | Any
 """What `load_model` takes: a path, a Keras 3 model or a tf_keras model."""
@@ -144,7 +142,7 @@ class FineTuned(Budgeted, abc.ABC):
         if self.seconds is None:
             return self
         self.select(model)  # refuses now what would be refused after the trial
-        trial = dataclasses.replace(self, seconds=None, steps=_TRIAL_STEPS)
+        trial = dataclasses.replace(self, seconds=None, steps=MANY_STEPS)
         with scope(task):
             started = time.monotonic()
             own = trial._tried(model, task)
@@ -153,6 +151,7 @@ class FineTuned(Budgeted, abc.ABC):
                 task,
                 seconds=self.seconds,
                 spent=time.monotonic() - started,
+                trainings=self.trainings,
                 early_stopping=self.early_stopping,
             )
         return dataclasses.replace(self, seconds=None, steps=steps)
@@ -165,7 +164,7 @@ class FineTuned(Budgeted, abc.ABC):
         return wrapped.strip()
 
     def _tried(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """What is timed for a budget in seconds."""
+        """The model whose training is timed, for a budget in seconds; no faster than the others."""
         return self._taught(model, task).model
 
     def _told(self, pinned: Self) -> Self:
@@ -195,6 +194,11 @@ class FineTuned(Budgeted, abc.ABC):
             steps_per_epoch=training.steps_per_epoch(task),
             representative=task.representative_inputs(count) if count else None,
         )
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings share the steps, each of a model that is made anew."""
+        return 1
 
     @property
     def changes_nothing(self) -> bool:

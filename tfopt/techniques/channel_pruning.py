@@ -228,6 +228,11 @@ class ChannelPruning(FineTuned):
         curves = curves_for(found.model, self, task=task, inputs=inputs)
         return Spread(curves, self._aim.field).in_order
 
+    @property
+    def trainings(self) -> int:
+        """A training after each cut."""
+        return self.iterations
+
     def _trained(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
         """The model cut and trained in turns."""
         self.select(model)
@@ -241,6 +246,15 @@ class ChannelPruning(FineTuned):
                 self._teach(own, model, task)
                 self.train(own, task, part=(place, self.iterations))
         return clone(own)
+
+    def _tried(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The model after the first cut, the largest that is trained."""
+        task.check_training(model)
+        inputs = task.representative_inputs(self.calibration_samples)
+        own = clone(model)
+        own = self._pruned(own, self._limits(self._dependencies(own))[0], inputs, task)
+        self._teach(own, model, task)
+        return own
 
     def _pruned(
         self, model: tf_keras.Model, limit: float, inputs: Arrays | None, task: Task | None
