@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from tfopt.errors import DataError, TechniqueError, TfoptError
+from tfopt.errors import DataError, SettingError, TechniqueError, TfoptError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.report import Training
 from tfopt.teaching import teaching_of
@@ -57,7 +57,7 @@ def fine_tune(
         task: Training data, loss, batch size, seed and strategy. Of the other splits only
             validation is read, and only with `early_stopping`.
         epochs: Passes over the training data; a fraction trains that share of the steps.
-        steps: Batches to train on, instead of `epochs`.
+        steps: Batches to train on; exactly one of the two is given.
         learning_rate: The peak of the learning rate.
         callbacks: Keras callbacks. With one that looks at batches, each step is a call of its own,
             which is slower on small models.
@@ -71,7 +71,8 @@ def fine_tune(
 
     Raises:
         DataError: The data does not fit the model or the loss.
-        SettingError: The task's strategy cannot be had, or does not go with the settings.
+        SettingError: Not exactly one of epochs and steps is given; or the task's strategy cannot be
+            had, or does not go with the settings.
         TechniqueError: The loss became NaN or infinite.
 
     Example:
@@ -89,9 +90,8 @@ def fine_tune(
         equation 5 (the cosine, without restarts). Prechelt, Early Stopping - But When?, 1998
         (patience).
     """
+    steps = _steps_of(task, epochs, steps)
     task.check_training(model)
-    per_epoch = steps_per_epoch(task)
-    steps = total_steps(1 if epochs is None else epochs, per_epoch) if steps is None else steps
     strategy = strategies.strategy_of(task)
     strategies.check_workers(task, early_stopping=early_stopping)
     best = None
@@ -116,6 +116,19 @@ def fine_tune(
         )
     )
     return history
+
+
+def _steps_of(task: Task, epochs: float | None, steps: int | None) -> int:
+    """How many steps a training has, of which one of the two tells."""
+    if steps is not None and epochs is None:
+        return steps
+    if epochs is not None and steps is None:
+        return total_steps(epochs, steps_per_epoch(task))
+    raise SettingError(
+        received=f"epochs={epochs} and steps={steps}",
+        expected="exactly one of the two",
+        fix="use epochs=1, or a number of steps",
+    )
 
 
 @contextlib.contextmanager
