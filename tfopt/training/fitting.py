@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from tfopt.errors import DataError, SettingError, TechniqueError, TfoptError
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.report import Training
 from tfopt.teaching import teaching_of
@@ -21,6 +21,7 @@ from tfopt.training.callbacks import (
     Progress,
     StopAtNaN,
 )
+from tfopt.training.failures import of_training
 from tfopt.training.pipeline import batches
 from tfopt.training.record import tell
 from tfopt.training.tracing import traced_once
@@ -70,9 +71,10 @@ def fine_tune(
         The loss of each epoch, as Keras' `fit` gives it.
 
     Raises:
-        DataError: The data does not fit the model or the loss.
-        SettingError: Not exactly one of epochs and steps is given; or the task's strategy cannot be
-            had, or does not go with the settings.
+        DataError: The data does not fit the model or the loss, or cannot be read.
+        SettingError: Not exactly one of epochs and steps is given; the task's strategy cannot be
+            had, or does not go with the settings; its augmentation or a loss of the user's own
+            fails; or a batch does not fit into memory.
         TechniqueError: The loss became NaN or infinite.
 
     Example:
@@ -212,43 +214,20 @@ def fit_steps(
     per_epoch = steps_per_epoch(task)
     whole, rest = divmod(steps, per_epoch)
     losses: list[float] = []
-    with _statistics_within(model, steps), traced:
+    with of_training(model, task), _statistics_within(model, steps), traced:
         for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
             if first < last and not (losses and model.stop_training):
-                history = _fit(model, dataset, range(first, last), length, [*watchers, counter])
+                history = model.fit(
+                    dataset,
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=length,
+                    callbacks=[*watchers, counter],
+                    verbose=0,
+                )
                 losses += history.history["loss"]
     history.history["loss"] = losses
     return history, counter.steps
-
-
-def _fit(
-    model: tf_keras.Model,
-    dataset: tf.data.Dataset,
-    epochs: range,
-    steps: int,
-    callbacks: list[tf_keras.callbacks.Callback],
-) -> tf_keras.callbacks.History:
-    """Calls `fit`, and says in words what a trace out of the graph would."""
-    try:
-        return model.fit(
-            dataset,
-            initial_epoch=epochs.start,
-            epochs=epochs.stop,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            verbose=0,
-        )
-    except TfoptError:
-        raise
-    except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise DataError(
-            received=f"training data that model {model.name!r} cannot be trained on "
-            f"({_reason(error)})",
-            expected=f"inputs of shape {model.input_shape}, and labels that fit outputs of shape "
-            f"{model.output_shape} and the loss",
-            fix="check the labels' shape and range, and that the loss is the one the model was "
-            "trained with",
-        ) from error
 
 
 @contextlib.contextmanager
@@ -286,10 +265,3 @@ def _schedule(
         warmup_target=learning_rate,
         warmup_steps=warm_up,
     )
-
-
-def _reason(error: Exception) -> str:
-    """The line of a TensorFlow trace that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "Received a label" in line or "Error: " in line]
-    return (told or lines or [type(error).__name__])[-1][:300].rstrip(". ")
