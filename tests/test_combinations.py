@@ -107,6 +107,12 @@ def test_another_student_comes_first():
     check_order([student, TECHNIQUES["channels"], TECHNIQUES["distil"]])
 
 
+def test_of_two_other_students_one_is_kept():
+    students = [tfopt.Distillation(student=path) for path in ("small.h5", "smaller.h5")]
+    with pytest.raises(SettingError, match=r"2 techniques that begin with .*keep one, the last"):
+        check_order(students)
+
+
 def test_a_layer_that_grows_again_is_a_lost_gain():
     technique = tfopt.ChannelPruning(channels=0.5, allocation="uniform")
     small = technique.wrap(small_cnn(), steps_per_epoch=1).model

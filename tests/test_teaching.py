@@ -60,6 +60,25 @@ def test_the_loss_is_the_published_one():
     )
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *("kl_divergence", "kullback_leibler_divergence", "kld", "KLD", "KLDivergence"),
+        *(LOSSES.KLDivergence(), LOSSES.kl_divergence),
+    ],
+    ids=str,
+)
+def test_a_divergence_is_of_probabilities_which_are_softened(loss):
+    teacher, student = head("softmax"), head("softmax")
+    Teaching(teacher, weight=1.0, temperature=3.0).teach(student)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    taught = []
+    for own in (loss, "categorical_crossentropy"):
+        student.compile("sgd", own)
+        taught.append(float(student.compute_loss(x, tf.one_hot([0] * 8, 3), student(x))))
+    assert taught[0] == pytest.approx(taught[1])
+
+
 def test_features_are_drawn_together():
     tf_keras.utils.set_random_seed(0)
     teacher, student = dense_net(), dense_net()

@@ -145,8 +145,9 @@ def check_order(techniques: Sequence[Technique]) -> None:
     """Refuses, before anything is trained, an order in which a step undoes an earlier one.
 
     Raises:
-        SettingError: A technique follows one of a later stage; the order that works is given. Or
-            two of them quantize.
+        SettingError: A technique follows one of a later stage, or another model follows steps that
+            are lost with theirs; the order that works is given. Or two of them quantize, or bring
+            another model.
     """
     quantizing = [step.name for step in techniques if step.stage is Stage.QUANTIZATION]
     if len(quantizing) > 1:
@@ -154,6 +155,14 @@ def check_order(techniques: Sequence[Technique]) -> None:
             received=f"{len(quantizing)} techniques that quantize: {', '.join(quantizing)}",
             expected="at most one, since a quantized model cannot be quantized again",
             fix=f"keep one; for longer training give {quantizing[0]} more epochs",
+        )
+    replacing = [step.name for step in techniques if step.starts_over]
+    if len(replacing) > 1:
+        raise SettingError(
+            received=f"{len(replacing)} techniques that begin with another model: "
+            f"{', '.join(replacing)}",
+            expected="at most one, since nothing of the first would be left",
+            fix="keep one, the last",
         )
     for place, technique in enumerate(techniques):
         if technique.starts_over and place:

@@ -9,8 +9,12 @@ from tfopt import training
 from tfopt.errors import SettingError
 from tfopt.fine_tuning import FineTuned
 from tfopt.fine_tuning import technique as fine_tuning
+from tfopt.keras_gate import tf_keras
 from tfopt.recipe import technique_from_dict, technique_to_dict
+from tfopt.teaching import teaching_of
 from tfopt.testing import dense_net
+from tfopt.training import xla
+from tfopt.training.trial import MANY_STEPS, steps_within
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,43 @@ def test_seconds_become_steps_that_make_the_same_weights_again(task, monkeypatch
     again = pinned.apply(start, task)
     for ours, theirs in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"importance": "taylor"}, {"iterations": 3}, {}],
+    ids=lambda settings: next(iter(settings), "plain"),
+)
+def test_what_is_timed_is_cut_and_taught_as_what_is_trained(settings, task, monkeypatch):
+    timed = []
+
+    def steps_within(model, task, *, trainings, **_):
+        timed.append((model, trainings))
+        return 12
+
+    monkeypatch.setattr(fine_tuning, "steps_within", steps_within)
+    technique = tfopt.ChannelPruning(macs=0.5, seconds=60, teacher="baseline", **settings)
+    technique.pinned(start := dense_net(), task)
+    ((model, trainings),) = timed
+    assert teaching_of(model) is not None
+    assert model.count_params() < start.count_params()
+    assert trainings == technique.iterations
+
+
+def test_each_training_takes_the_time_its_model_and_graph_do(task):
+    assert steps_within(dense_net(), task, seconds=90, spent=30, trainings=1) > 1
+    with pytest.raises(SettingError, match=r"at least 2 step\(s\)"):
+        steps_within(dense_net(), task, seconds=90, spent=30, trainings=2)
+
+
+def test_what_is_timed_uses_xla_only_if_the_training_will(task, monkeypatch):
+    monkeypatch.setattr(xla, "STEPS", MANY_STEPS)
+    wide = [tf_keras.Input((8, 8, 1)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(10_000)]
+    model = tf_keras.Sequential([*wide, tf_keras.layers.Dense(10, activation="softmax")])
+    assert xla.pays(model, MANY_STEPS)
+    steps = steps_within(model, task, seconds=12)
+    assert steps < MANY_STEPS
+    assert not model.jit_compile
 
 
 @pytest.mark.slow

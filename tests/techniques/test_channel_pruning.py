@@ -233,11 +233,20 @@ def test_batch_norms_are_told_what_is_left(trained, task):
     np.testing.assert_allclose(norm.moving_mean, before.mean(axis=(0, 1, 2)), atol=1e-3)
 
 
-def test_a_training_follows_each_cut(task):
-    technique = tfopt.ChannelPruning(macs=0.5, iterations=3, multiple_of=1, steps=6)
+@pytest.mark.parametrize(
+    ("steps", "iterations", "parts"), [(6, 3, [2, 2, 2]), (6, 4, [1, 2, 1, 2]), (5, 2, [2, 3])]
+)
+def test_a_training_follows_each_cut_and_all_of_them_make_the_steps(steps, iterations, parts, task):
+    technique = tfopt.ChannelPruning(macs=0.5, iterations=iterations, multiple_of=1, steps=steps)
     with recorded() as trainings:
         technique.apply(small_cnn(), task)
-    assert [training.steps for training in trainings] == [2, 2, 2]
+    assert [training.steps for training in trainings] == parts
+
+
+def test_epochs_too_short_for_the_iterations_are_refused(task):
+    technique = tfopt.ChannelPruning(macs=0.5, iterations=3, epochs=0.05)
+    with pytest.raises(SettingError, match=r"iterations=3 with 2 training step\(s\)"):
+        technique.apply(small_cnn(), task)
 
 
 def test_a_branch_that_is_removed_whole_is_gone_from_the_file(trained, task):

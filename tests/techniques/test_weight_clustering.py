@@ -142,3 +142,16 @@ def test_what_is_left_alone_or_clustered_whole_is_listed():
     assert reasons[8]["pointwise_conv"] == "8 weights a channel, no more than clusters=8"
     assert "zero takes one of clusters=2" in reasons[2]["pointwise_conv"]
     assert "clustered whole" in reasons[8]["probabilities (per channel)"]
+
+
+def test_where_centroids_start_is_drawn_with_the_seed_of_the_task():
+    technique, model = tfopt.WeightClustering(clusters=4), dense_net()
+
+    def begun(seed):
+        wrapped = technique.wrap_for(model, tfopt.Task.digits(seed=seed))
+        return wrapped.model.get_layer("hidden").kernel.numpy()
+
+    np.testing.assert_array_equal(begun(1), begun(1))
+    assert not np.array_equal(begun(0), begun(1))
+    plain = technique.wrap(model, steps_per_epoch=8).model
+    np.testing.assert_array_equal(begun(0), plain.get_layer("hidden").kernel.numpy())

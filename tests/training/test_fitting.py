@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tfopt
-from tfopt.errors import DataError, TechniqueError
+from tfopt.errors import DataError, SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.testing import dense_net, small_cnn
 from tfopt.training import fine_tune, steps_per_epoch, total_steps
@@ -55,6 +55,12 @@ def test_a_stream_trains_as_arrays_do(task):
 def test_a_loss_that_is_nan_says_what_to_change(task):
     with pytest.raises(TechniqueError, match=r"loss of (nan|inf).*lower learning_rate \(it was 1e"):
         fine_tune(dense_net(), task, epochs=1, learning_rate=1e30)
+
+
+@pytest.mark.parametrize("budget", [{}, {"epochs": 3, "steps": 5}], ids=["none", "both"])
+def test_exactly_one_of_epochs_and_steps_says_how_long(budget, task):
+    with pytest.raises(SettingError, match=r"epochs=.* and steps=.*; expected exactly one"):
+        fine_tune(dense_net(), task, learning_rate=1e-3, **budget)
 
 
 def test_labels_that_do_not_fit_are_explained():

@@ -130,6 +130,27 @@ for settings in ({"seconds": 60}, {"early_stopping": 2}):
     assert "early_stopping=2 with several workers" in first[4]
 
 
+def test_several_workers_are_refused_their_own_decisions_before_anything_else():
+    script = """
+import json
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+import tfopt
+from tfopt.errors import SettingError
+from tfopt.testing import dense_net
+task = tfopt.Task.digits().distributed(strategy)
+for technique in (tfopt.WeightClustering, tfopt.ChannelPruning):
+    aim = {"macs": 0.5} if technique is tfopt.ChannelPruning else {}
+    try:
+        technique(**aim, early_stopping=2, only=("nope",)).apply(dense_net(), task)
+    except SettingError as error:
+        print(json.dumps(str(error)))
+"""
+    first, second = printed(run(script))
+    assert "early_stopping=2 with several workers" in first
+    assert first == second
+
+
 @pytest.mark.slow
 def test_two_devices_train_every_technique():
     others = """

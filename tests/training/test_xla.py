@@ -40,7 +40,7 @@ def test_the_same_weights_with_it_each_time_and_nearly_those_without(monkeypatch
     start = wide()
     trained = []
     for least in (8, 8, 9):
-        monkeypatch.setattr(xla, "_STEPS", least)
+        monkeypatch.setattr(xla, "STEPS", least)
         model = clone(start)
         fine_tune(model, task, steps=8, learning_rate=1e-3)
         assert bool(model.jit_compile) == (least == 8)

@@ -113,7 +113,7 @@ class Budgeted(Technique, abc.ABC):
         model: tf_keras.Model,
         task: Task,
         *,
-        share: float = 1.0,
+        part: tuple[int, int] = (0, 1),
         callbacks: Sequence[Any] = (),
     ) -> None:
         """Trains a model in place as the technique's settings say.
@@ -121,14 +121,15 @@ class Budgeted(Technique, abc.ABC):
         Args:
             model: A tf_keras model, possibly wrapped for training.
             task: The data, the loss and the seed.
-            share: Of the steps, for a technique that trains several times.
+            part: Which of how many parts of the steps, counted from 0, for a technique that
+                trains several times. The parts add up to the steps.
             callbacks: Keras callbacks.
         """
-        steps = self.steps_in(training.steps_per_epoch(task))
+        steps, (place, parts) = self.steps_in(training.steps_per_epoch(task)), part
         training.fine_tune(
             model,
             task,
-            steps=max(1, round(share * steps)),
+            steps=steps * (place + 1) // parts - steps * place // parts,
             learning_rate=self.learning_rate,
             callbacks=callbacks,
             early_stopping=self.early_stopping,

@@ -17,16 +17,14 @@ from tfopt.keras_gate import clone, tf_keras
 from tfopt.settings import check_names
 from tfopt.teaching import Teaching
 from tfopt.technique import Selection
-from tfopt.training.fitting import steps_within
 from tfopt.training.strategies import check_workers, scope
+from tfopt.training.trial import MANY_STEPS, steps_within
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tfopt.data import Arrays
     from tfopt.task import Task
-
-_TRIAL_STEPS = 1_000
 
 AnyModel = str | os.PathLike[str] | Any
 """What `load_model` takes: a path, a Keras 3 model or a tf_keras model."""
@@ -124,7 +122,7 @@ class FineTuned(Budgeted, abc.ABC):
         check_workers(task, seconds=self.seconds, early_stopping=self.early_stopping)
         if self.seconds is not None:
             return self._told(self.pinned(model, task)).apply(model, task)
-        return self._trained(lambda: self._taught(model, task), task)
+        return self._trained(model, task)
 
     def pinned(self, model: tf_keras.Model, task: Task) -> Self:
         """Returns the technique with its `seconds` as `steps`; itself if it has none.
@@ -144,7 +142,7 @@ class FineTuned(Budgeted, abc.ABC):
         if self.seconds is None:
             return self
         self.select(model)  # refuses now what would be refused after the trial
-        trial = dataclasses.replace(self, seconds=None, steps=_TRIAL_STEPS)
+        trial = dataclasses.replace(self, seconds=None, steps=MANY_STEPS)
         with scope(task):
             started = time.monotonic()
             own = trial._tried(model, task)
@@ -153,16 +151,21 @@ class FineTuned(Budgeted, abc.ABC):
                 task,
                 seconds=self.seconds,
                 spent=time.monotonic() - started,
+                trainings=self.trainings,
                 early_stopping=self.early_stopping,
             )
         return dataclasses.replace(self, seconds=None, steps=steps)
 
+    def _trained(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The model wrapped where the task's strategy wants its variables, trained, stripped."""
+        with scope(task):
+            wrapped = self._taught(model, task)
+            self.train(wrapped.model, task, callbacks=wrapped.callbacks)
+        return wrapped.strip()
+
     def _tried(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """What is timed: the wrapped model, or one that is no faster where `wrap` needs more."""
-        try:
-            return self._taught(model, task).model
-        except SettingError:
-            return clone(model)
+        """The model whose training is timed, for a budget in seconds; no faster than the others."""
+        return self._taught(model, task).model
 
     def _told(self, pinned: Self) -> Self:
         warnings.warn(
@@ -175,9 +178,13 @@ class FineTuned(Budgeted, abc.ABC):
     def _taught(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """The wrapped model, with its teacher if it has one."""
         wrapped = self.wrap_for(model, task)
-        if self.teacher is not None:
-            Teaching(model if task.teacher is None else task.teacher).teach(wrapped.model)
+        self._teach(wrapped.model, model, task)
         return wrapped
+
+    def _teach(self, student: tf_keras.Model, model: tf_keras.Model, task: Task) -> None:
+        """Adds the teacher to the loss, if there is one: the baseline, or else the model given."""
+        if self.teacher is not None:
+            Teaching(model if task.teacher is None else task.teacher).teach(student)
 
     def wrap_for(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """Returns what `wrap` does, with the steps and the samples of a task."""
@@ -188,12 +195,10 @@ class FineTuned(Budgeted, abc.ABC):
             representative=task.representative_inputs(count) if count else None,
         )
 
-    def _trained(self, wrap: Callable[[], Wrapped], task: Task) -> tf_keras.Model:
-        """A model wrapped where the task's strategy wants its variables, trained and stripped."""
-        with scope(task):
-            wrapped = wrap()
-            self.train(wrapped.model, task, callbacks=wrapped.callbacks)
-        return wrapped.strip()
+    @property
+    def trainings(self) -> int:
+        """How many trainings share the steps, each of a model that is made anew."""
+        return 1
 
     @property
     def changes_nothing(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,9 @@ _CLASSES = (
     "SquaredHinge",
 )
 NAMES = frozenset({*_FUNCTIONS, *_ALIASES, *_CLASSES})
+
+# before a capital that follows a small letter, or that a small letter follows: KL|Divergence
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 _OF_NUMBERS = {
     "huber",
@@ -116,6 +120,8 @@ def loss_name(loss: Any) -> str | None:
     Example:
         >>> loss_name("sparse_categorical_crossentropy")
         'sparse_categorical_crossentropy'
+        >>> loss_name("KLDivergence")
+        'kl_divergence'
     """
     if isinstance(loss, str):
         return _snake(loss)
@@ -164,5 +170,4 @@ def _registered(name: str) -> bool:
 
 
 def _snake(name: str) -> str:
-    spelled = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return spelled.removeprefix("_") if name != name.upper() else name.lower()
+    return _WORD_BEGINS.sub("_", name).lower()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tfopt import training
 from tfopt.channels.aim import AIMS, SHARES, Aim, Numbers, aim_of
 from tfopt.channels.plan import Allocation, Plan, Shares
 from tfopt.errors import SettingError, TechniqueError
@@ -22,7 +23,6 @@ from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, cut
 from tfopt.settings import check_choices, check_counts, check_flags
-from tfopt.teaching import Teaching
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.training.strategies import scope
 from tfopt.wrapping import refuse_optimized
@@ -114,9 +114,14 @@ class ChannelPruning(FineTuned):
         check_flags(self, "refit")
         check_choices(self, importance=Importance, allocation=Allocation)
         check_counts(self, multiple_of=1, iterations=1)
-        if self.steps is not None and self.steps < self.iterations:
+        if self.steps is not None:
+            self._check_steps(self.steps)
+
+    def _check_steps(self, steps: int) -> None:
+        """Refuses fewer steps than trainings."""
+        if steps < self.iterations:
             raise SettingError(
-                received=f"iterations={self.iterations} with steps={self.steps}",
+                received=f"iterations={self.iterations} with {steps} training step(s)",
                 expected="a training step for each iteration at least",
                 fix="train longer, or remove all channels in one cut",
             )
@@ -235,32 +240,33 @@ class ChannelPruning(FineTuned):
         curves = curves_for(found.model, self, task=task, inputs=inputs)
         return Spread(curves, self._aim.field).in_order
 
-    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """Returns a smaller model, trained; the one given is left as it was.
+    @property
+    def trainings(self) -> int:
+        """A training after each cut."""
+        return self.iterations
 
-        Args:
-            model: A tf_keras functional model.
-            task: The data, loss and seed to judge channels, calibrate and fine-tune with.
-
-        Raises:
-            DataError: The data does not fit the model.
-            TechniqueError: The aim cannot be reached on this model, or training diverged.
-        """
-        if self.changes_nothing:
-            return clone(model)
-        if self.seconds is not None:
-            return self._told(self.pinned(model, task)).apply(model, task)
+    def _trained(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The model cut and trained in turns."""
         self.select(model)
+        self._check_steps(self.steps_in(training.steps_per_epoch(task)))
         task.check_training(model)
         inputs = task.representative_inputs(self.calibration_samples)
         with scope(task):
             own = clone(model)
-            for limit in self._limits(self._dependencies(own)):
+            for place, limit in enumerate(self._limits(self._dependencies(own))):
                 own = self._pruned(own, limit, inputs, task)
-                if self.teacher is not None:
-                    Teaching(model if task.teacher is None else task.teacher).teach(own)
-                self.train(own, task, share=1 / self.iterations)
+                self._teach(own, model, task)
+                self.train(own, task, part=(place, self.iterations))
         return clone(own)
+
+    def _tried(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The model after the first cut, the largest that is trained."""
+        task.check_training(model)
+        inputs = task.representative_inputs(self.calibration_samples)
+        own = clone(model)
+        own = self._pruned(own, self._limits(self._dependencies(own))[0], inputs, task)
+        self._teach(own, model, task)
+        return own
 
     def _pruned(
         self, model: tf_keras.Model, limit: float, inputs: Arrays | None, task: Task | None

@@ -55,7 +55,7 @@ class MagnitudePruning(KernelTechnique):
             compete by how much of their energy a weight holds; `"sensitivity"` for more zeros
             where the outputs suffer least from them, as measured on validation data.
         schedule: `"polynomial"` or `"constant"`. With `m_by_n`, always constant.
-        initial_sparsity: The share the polynomial schedule starts from.
+        initial_sparsity: The share the polynomial schedule starts from; no other has one.
         block: Height and width of the blocks of weights that are zeroed together, for hardware
             that skips them whole. Only kernels of two dimensions (Dense, recurrent, Embedding).
         block_pooling: Whether a block counts by its `"avg"` or its `"max"` magnitude.
@@ -138,6 +138,18 @@ class MagnitudePruning(KernelTechnique):
                 expected="a start that is at most the end",
                 fix="leave initial_sparsity out to start at 0",
             )
+        if self.initial_sparsity and self._at_once:
+            pattern = f"m_by_n={self.m_by_n}" if self.m_by_n else "schedule='constant'"
+            raise SettingError(
+                received=f"initial_sparsity={self.initial_sparsity} with {pattern}",
+                expected="a polynomial schedule: all is pruned before the first step here",
+                fix="leave one of the two out",
+            )
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether all is pruned before the first step."""
+        return self.schedule == "constant" or self.m_by_n is not None
 
     def _check_block(self) -> None:
         """Refuses what is no height and width."""
@@ -266,7 +278,7 @@ class MagnitudePruning(KernelTechnique):
 
     def _fitted_schedule(self, steps_per_epoch: int) -> tfmot.sparsity.keras.PruningSchedule:
         """The schedule for the steps there are."""
-        if self.schedule == "constant" or self.m_by_n is not None:
+        if self._at_once:
             return at_once(self.sparsity)
         if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
             raise SettingError(

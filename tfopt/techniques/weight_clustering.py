@@ -18,6 +18,7 @@ from tfopt.wrapping import Kernel, KernelTechnique, refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
+    from tfopt.task import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,10 @@ class WeightClustering(KernelTechnique):
         )
         return Selection(selection.touched, (*selection.skipped, *whole))
 
+    def wrap_for(self, model: tf_keras.Model, task: Task) -> Wrapped:
+        """Returns what `wrap` does, drawn with the seed of a task."""
+        return self._wrapped(load_model(model), task.seed)
+
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
     ) -> Wrapped:
@@ -133,8 +138,10 @@ class WeightClustering(KernelTechnique):
         Raises:
             TechniqueError: No layer can be clustered, or the model is fake-quantized.
         """
-        own = load_model(model)
-        random = np.random.default_rng(0)
+        return self._wrapped(load_model(model), seed=0)
+
+    def _wrapped(self, own: tf_keras.Model, seed: int) -> Wrapped:
+        random = np.random.default_rng(seed)
         shared = [
             SharedWeights(
                 kernel,

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from tfopt.errors import DataError, SettingError, TechniqueError, TfoptError
+from tfopt.errors import SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.report import Training
 from tfopt.teaching import teaching_of
 from tfopt.training import strategies, xla
 from tfopt.training.budget import steps_per_epoch, total_steps
 from tfopt.training.callbacks import (
-    EVALUATIONS,
     Best,
-    Clock,
     Counter,
     Progress,
     StopAtNaN,
-    Validation,
 )
+from tfopt.training.failures import of_training
 from tfopt.training.pipeline import batches
 from tfopt.training.record import tell
 from tfopt.training.tracing import traced_once
@@ -37,7 +34,6 @@ _STEPS_PER_CALL = 16
 _WARM_UP = 0.1
 # A moving average forgets what it started from in about five of its time constants.
 _TIME_CONSTANTS = 5
-_TRIAL_STEPS = 10_000
 
 
 def fine_tune(
@@ -62,7 +58,7 @@ def fine_tune(
         task: Training data, loss, batch size, seed and strategy. Of the other splits only
             validation is read, and only with `early_stopping`.
         epochs: Passes over the training data; a fraction trains that share of the steps.
-        steps: Batches to train on, instead of `epochs`.
+        steps: Batches to train on; exactly one of the two is given.
         learning_rate: The peak of the learning rate.
         callbacks: Keras callbacks. With one that looks at batches, each step is a call of its own,
             which is slower on small models.
@@ -75,8 +71,10 @@ def fine_tune(
         The loss of each epoch, as Keras' `fit` gives it.
 
     Raises:
-        DataError: The data does not fit the model or the loss.
-        SettingError: The task's strategy cannot be had, or does not go with the settings.
+        DataError: The data does not fit the model or the loss, or cannot be read.
+        SettingError: Not exactly one of epochs and steps is given; the task's strategy cannot be
+            had, or does not go with the settings; its augmentation or a loss of the user's own
+            fails; or a batch does not fit into memory.
         TechniqueError: The loss became NaN or infinite.
 
     Example:
@@ -94,9 +92,8 @@ def fine_tune(
         equation 5 (the cosine, without restarts). Prechelt, Early Stopping - But When?, 1998
         (patience).
     """
+    steps = _steps_of(task, epochs, steps)
     task.check_training(model)
-    per_epoch = steps_per_epoch(task)
-    steps = total_steps(1 if epochs is None else epochs, per_epoch) if steps is None else steps
     strategy = strategies.strategy_of(task)
     strategies.check_workers(task, early_stopping=early_stopping)
     best = None
@@ -105,9 +102,9 @@ def fine_tune(
     watchers = [*callbacks, StopAtNaN(learning_rate), Progress(steps), *([best] if best else [])]
     one_by_one = any(each._implements_train_batch_hooks() for each in callbacks)
     start = time.monotonic()
-    with _trained_in(strategy, model) as own:
-        _compile(own, task, steps, learning_rate, one_by_one=one_by_one)
-        history, done = _fit_all(own, task, steps, watchers)
+    with trained_in(strategy, model) as own:
+        compile_seeded(own, task, steps, learning_rate, one_by_one=one_by_one)
+        history, done = fit_steps(own, task, steps, watchers)
         if best is not None:
             best.restore()
     tell(
@@ -123,64 +120,32 @@ def fine_tune(
     return history
 
 
-def steps_within(
-    model: tf_keras.Model,
-    task: Task,
-    *,
-    seconds: float,
-    spent: float = 0,
-    early_stopping: int | None = None,
-) -> int:
-    """Returns how many steps of training fit into a time that begins now, by trying some of them.
-
-    Args:
-        model: Wrapped for training as the real one will be; it is trained a little.
-        task: The task to train on.
-        seconds: What the trial and the training may take, each with building its graph.
-        spent: How long the model took to make; that of the real training will take as long.
-        early_stopping: Whether validation data is evaluated on the way, as in `fine_tune`.
-
-    Raises:
-        SettingError: There is time for nothing but building the graph, or there are several
-            workers, which would each find another number.
-    """
-    strategy = strategies.strategy_of(task)
-    strategies.check_workers(task, seconds=seconds)
-    clock = Clock(seconds / 10)
-    start = time.monotonic()
-    with _trained_in(strategy, model) as own:
-        _compile(own, task, _TRIAL_STEPS, 1e-6, one_by_one=False)
-        _fit_all(own, task, _TRIAL_STEPS, [clock])
-        each = clock.seconds_per_step()
-        graph = time.monotonic() - start - each * clock.steps + spent
-        if early_stopping is not None:
-            graph += _evaluations_take(own, task)
-    gone = spent + time.monotonic() - start
-    steps = int((seconds - gone - graph) / each)
-    if steps < 1:
-        raise SettingError(
-            received=f"seconds={seconds:g}, of which building and timing takes {gone + graph:.1f}",
-            expected=f"time for at least one step of {each:.2g} s",
-            fix=f"use seconds={2 * math.ceil(gone + graph + each)} or more, or steps",
-        )
-    return steps
-
-
-def _evaluations_take(model: tf_keras.Model, task: Task) -> float:
-    """How long the evaluations of a training take, the first with its graph."""
-    ends = [time.monotonic()]
-    validation = Validation(model, task)
-    for _ in range(2):
-        validation.measure()
-        ends.append(time.monotonic())
-    return ends[1] - ends[0] + (EVALUATIONS - 1) * (ends[2] - ends[1])
+def _steps_of(task: Task, epochs: float | None, steps: int | None) -> int:
+    """How many steps a training has, of which one of the two tells."""
+    if steps is not None and epochs is None:
+        return steps
+    if epochs is not None and steps is None:
+        return total_steps(epochs, steps_per_epoch(task))
+    raise SettingError(
+        received=f"epochs={epochs} and steps={steps}",
+        expected="exactly one of the two",
+        fix="use epochs=1, or a number of steps",
+    )
 
 
 @contextlib.contextmanager
-def _trained_in(
+def trained_in(
     strategy: tf.distribute.Strategy | None, model: tf_keras.Model
 ) -> Iterator[tf_keras.Model]:
-    """A model in the scope of a strategy: itself, or a copy that hands its weights back."""
+    """Gives a model in the scope of a strategy: itself, or a copy that hands its weights back.
+
+    Args:
+        strategy: None for a single device.
+        model: About to be trained.
+
+    Raises:
+        TechniqueError: It was wrapped for training outside of the strategy's scope.
+    """
     if strategy is None:
         yield model
         return
@@ -204,10 +169,18 @@ def _trained_in(
     model.set_weights(own.get_weights())
 
 
-def _compile(
+def compile_seeded(
     model: tf_keras.Model, task: Task, steps: int, learning_rate: float, *, one_by_one: bool
 ) -> None:
-    """Seeds everything random, and compiles with a fresh optimizer."""
+    """Seeds everything random, and compiles with a fresh optimizer.
+
+    Args:
+        model: About to be trained.
+        task: The loss and the seed.
+        steps: How long it is trained.
+        learning_rate: The peak of the learning rate.
+        one_by_one: Whether each step is a call into TensorFlow.
+    """
     tf_keras.utils.set_random_seed(task.seed)
     alone = task.strategy is None
     model.compile(
@@ -218,56 +191,43 @@ def _compile(
     )
 
 
-def _fit_all(
+def fit_steps(
     model: tf_keras.Model,
     task: Task,
     steps: int,
     watchers: list[tf_keras.callbacks.Callback],
 ) -> tuple[tf_keras.callbacks.History, int]:
-    """Trains whole epochs and what is left over; returns the losses and the steps made."""
+    """Trains whole epochs and what is left over.
+
+    Args:
+        model: A compiled model.
+        task: What to train on.
+        steps: How many there are, unless a watcher stops the training.
+        watchers: Keras callbacks.
+
+    Returns:
+        The losses, and the steps made.
+    """
     dataset = batches(task, shared=task.strategy is not None)
     counter = Counter()
     traced = traced_once(model) if task.strategy is None else contextlib.nullcontext()
     per_epoch = steps_per_epoch(task)
     whole, rest = divmod(steps, per_epoch)
     losses: list[float] = []
-    with _statistics_within(model, steps), traced:
+    with of_training(model, task), _statistics_within(model, steps), traced:
         for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
             if first < last and not (losses and model.stop_training):
-                history = _fit(model, dataset, range(first, last), length, [*watchers, counter])
+                history = model.fit(
+                    dataset,
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=length,
+                    callbacks=[*watchers, counter],
+                    verbose=0,
+                )
                 losses += history.history["loss"]
     history.history["loss"] = losses
     return history, counter.steps
-
-
-def _fit(
-    model: tf_keras.Model,
-    dataset: tf.data.Dataset,
-    epochs: range,
-    steps: int,
-    callbacks: list[tf_keras.callbacks.Callback],
-) -> tf_keras.callbacks.History:
-    """Calls `fit`, and says in words what a trace out of the graph would."""
-    try:
-        return model.fit(
-            dataset,
-            initial_epoch=epochs.start,
-            epochs=epochs.stop,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            verbose=0,
-        )
-    except TfoptError:
-        raise
-    except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise DataError(
-            received=f"training data that model {model.name!r} cannot be trained on "
-            f"({_reason(error)})",
-            expected=f"inputs of shape {model.input_shape}, and labels that fit outputs of shape "
-            f"{model.output_shape} and the loss",
-            fix="check the labels' shape and range, and that the loss is the one the model was "
-            "trained with",
-        ) from error
 
 
 @contextlib.contextmanager
@@ -305,10 +265,3 @@ def _schedule(
         warmup_target=learning_rate,
         warmup_steps=warm_up,
     )
-
-
-def _reason(error: Exception) -> str:
-    """The line of a TensorFlow trace that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "Received a label" in line or "Error: " in line]
-    return (told or lines or [type(error).__name__])[-1][:300].rstrip(". ")

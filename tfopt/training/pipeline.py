@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt.data import Arrays, ArraySplit, Split, concatenate, leaves, length
+from tfopt.training.failures import of_augmentation
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -36,6 +37,9 @@ def batches(task: Task, *, shared: bool = False) -> tf.data.Dataset:
         shared: The batches are split among replicas: all are full ones, since a replica that is
             left without a sample would spoil the batch statistics.
 
+    Raises:
+        SettingError: The augmentation fails.
+
     Example:
         >>> import tfopt
         >>> x, y = next(iter(batches(tfopt.Task.digits(batch_size=100))))
@@ -52,7 +56,8 @@ def batches(task: Task, *, shared: bool = False) -> tf.data.Dataset:
     augment = task.augment
     if augment is not None:
         # one batch after another: random numbers drawn side by side come in no fixed order
-        dataset = dataset.map(lambda x, y: (augment(x), y))
+        with of_augmentation(task):
+            dataset = dataset.map(lambda x, y: (augment(x), y))
     if not shared:
         dataset = dataset.repeat()
     options = tf.data.Options()

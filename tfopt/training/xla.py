@@ -10,8 +10,8 @@ from tfopt.keras_gate import tf_keras
 # an LSTM was not even compiled after two minutes.
 _LAYERS = {"InputLayer", "Flatten", "Dense", "Activation", "ReLU", "Softmax", "Dropout"}
 _WEIGHTS = 50_000
-# Compiling takes some seconds, which a short training does not win back.
-_STEPS = 1_000
+STEPS = 1_000
+"""A training shorter than that does not win back the seconds that compiling takes."""
 
 
 def pays(model: tf_keras.Model, steps: int) -> bool:
@@ -31,4 +31,4 @@ def pays(model: tf_keras.Model, steps: int) -> bool:
     """
     changed = {"train_step", "compute_loss"} & set(vars(model))
     only_dense = all(type(layer).__name__ in _LAYERS for layer in model.layers)
-    return only_dense and not changed and steps >= _STEPS and model.count_params() >= _WEIGHTS
+    return only_dense and not changed and steps >= STEPS and model.count_params() >= _WEIGHTS
