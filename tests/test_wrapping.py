@@ -1,12 +1,15 @@
 """Wrapping leaves the user's model alone and every layer what it was; stripping leaves no trace."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfopt
 from tfopt import facts
-from tfopt.errors import TechniqueError
+from tfopt.errors import SettingError, TechniqueError
+from tfopt.fine_tuning import LoopWarning
 from tfopt.keras_gate import clone, tf_keras, tfmot
 from tfopt.testing import dense_net, residual_net, small_cnn
 from tfopt.wrapping import after_each_step
@@ -227,3 +230,39 @@ def test_kernels_that_begin_at_zero_are_not_pruned_ones():
     kernel = facts.kernels(model.layers[-1])["kernel"]
     kernel.assign(np.zeros(kernel.shape))
     assert facts.sparse_layers(model) == []
+
+
+LOOPS = [
+    tfopt.ChannelPruning(channels=0.5),
+    tfopt.LowRank(parameters=0.3),
+    tfopt.MagnitudePruning(),
+    tfopt.WeightClustering(),
+    tfopt.QuantizationAware(),
+]
+
+
+@pytest.mark.parametrize("technique", LOOPS, ids=lambda technique: technique.name)
+def test_what_wrap_leaves_to_the_loop_is_told_once(technique):
+    taught = dataclasses.replace(technique, teacher="baseline", early_stopping=2)
+    with pytest.warns(LoopWarning) as caught:
+        taught.wrap(dense_net(), steps_per_epoch=8)
+    told = [warning for warning in caught if warning.category is LoopWarning]
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert "leaves teacher='baseline', early_stopping=2 to your" in str(told[0].message)
+    with pytest.raises(SettingError, match="steps_per_epoch='8'; expected the number of batches"):
+        technique.wrap(dense_net(), steps_per_epoch="8")
+
+
+def test_a_distillation_teaches_in_any_loop_but_does_not_stop_it(recwarn):
+    tfopt.Distillation().wrap(dense_net(), steps_per_epoch=8)
+    assert not [warning for warning in recwarn if warning.category is LoopWarning]
+    with pytest.warns(LoopWarning, match=r"leaves seconds=60 to your training loop"):
+        tfopt.Distillation(seconds=60).wrap(dense_net(), steps_per_epoch=8)
+
+
+@pytest.mark.parametrize("technique", LOOPS, ids=lambda technique: technique.name)
+def test_apply_sees_to_it_and_says_nothing(technique, recwarn):
+    taught = dataclasses.replace(technique, teacher="baseline", early_stopping=9, steps=2)
+    taught.apply(dense_net(), tfopt.Task.digits())
+    assert not [warning for warning in recwarn if warning.category is LoopWarning]

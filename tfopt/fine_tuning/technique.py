@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from tfopt import training
 from tfopt.errors import SettingError
 from tfopt.fine_tuning.budget import Budgeted
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 AnyModel = str | os.PathLike[str] | Any
 """What `load_model` takes: a path, a Keras 3 model or a tf_keras model."""
+
+
+class LoopWarning(UserWarning):
+    """A setting that a training loop of one's own does not see to, as `apply` would."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +63,8 @@ class FineTuned(Budgeted, abc.ABC):
         only: Names or class names of the layers to touch; None for all that can be.
         skip: Names or class names of layers to leave alone.
         teacher: `"baseline"` trains on what the float baseline answers, too (in `apply` without
-            `optimize`, the model given); None on the labels alone. Not what `wrap` returns: in a
-            loop of your own, `tfopt.teaching.Teaching(teacher).teach(model)` does it.
+            `optimize`, the model given); None on the labels alone. Not what `wrap` returns, which
+            warns: in a loop of your own, `tfopt.teaching.Teaching(teacher).teach(model)` does it.
     """
 
     only: tuple[str, ...] | None = None
@@ -86,6 +92,13 @@ class FineTuned(Budgeted, abc.ABC):
                 fix="to learn from another model use tfopt.Distillation(teacher=path)",
             )
 
+    in_loops: ClassVar[dict[str, str]] = {
+        "teacher": "call tfopt.teaching.Teaching(teacher).teach(wrapped.model)",
+        "early_stopping": "pass fit a callback that stops",
+        "seconds": "pass fit the epochs",
+    }
+    """Settings that `wrap` leaves to the loop, and how it sees to them."""
+
     @abc.abstractmethod
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
@@ -102,8 +115,39 @@ class FineTuned(Budgeted, abc.ABC):
             The model to compile and fit, the callbacks to fit it with, and how to strip it.
 
         Raises:
+            SettingError: `steps_per_epoch` is no number of steps.
             TechniqueError: The technique cannot work on this model.
         """
+
+    def check_loop(self, steps_per_epoch: int) -> None:
+        """Begins each `wrap` that a user calls: warns of the settings that the loop has to see to.
+
+        Args:
+            steps_per_epoch: Of the loop to come.
+
+        Raises:
+            SettingError: It is no number of steps.
+        """
+        if (
+            type(steps_per_epoch) is bool
+            or not isinstance(steps_per_epoch, int | np.integer)
+            or steps_per_epoch < 1
+        ):
+            raise SettingError(
+                received=f"steps_per_epoch={steps_per_epoch!r}",
+                expected="the number of batches in an epoch of the training to come",
+                fix="pass len(train) of a batched dataset",
+            )
+        given = {name: getattr(self, name) for name in self.in_loops}
+        left = {name: value for name, value in given.items() if value is not None}
+        if left:
+            settings = ", ".join(f"{name}={value!r}" for name, value in left.items())
+            ways = "; ".join(f"{name}: {self.in_loops[name]}" for name in left)
+            warnings.warn(
+                f"{self.name}.wrap leaves {settings} to your training loop ({ways})",
+                LoopWarning,
+                stacklevel=3,
+            )
 
     def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
         """Returns an optimized model; the one given is left as it was.

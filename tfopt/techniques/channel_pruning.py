@@ -301,6 +301,7 @@ class ChannelPruning(FineTuned):
             SettingError: The settings need labels, several trainings, or inputs that are missing.
             TechniqueError: The aim cannot be reached on this model.
         """
+        self.check_loop(steps_per_epoch)
         own = load_model(model)
         selection = self.select(own)
         if not self.changes_nothing:

@@ -59,6 +59,9 @@ class Distillation(FineTuned):
     headline: ClassVar[tuple[str, ...]] = ("epochs",)
 
     settled: ClassVar[float] = 0.0
+    in_loops: ClassVar[dict[str, str]] = {
+        name: way for name, way in FineTuned.in_loops.items() if name != "teacher"
+    }
 
     student: str | None = None
     teacher: str = "baseline"
@@ -162,6 +165,7 @@ class Distillation(FineTuned):
         Raises:
             TechniqueError: The teacher and the student do not go together.
         """
+        self.check_loop(steps_per_epoch)
         source = load_model(model)
         return self._wrap(source, source)
 

@@ -172,6 +172,7 @@ class LowRank(FineTuned):
             SettingError: What is measured needs inputs, or labels, that are missing.
             TechniqueError: The aim cannot be reached, or no layer pays.
         """
+        self.check_loop(steps_per_epoch)
         source = load_model(model)
         if self.max_drop is not None:
             raise SettingError(

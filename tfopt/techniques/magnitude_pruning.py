@@ -239,6 +239,7 @@ class MagnitudePruning(KernelTechnique):
             SettingError: There are too few steps for the schedule, or inputs are missing.
             TechniqueError: No layer can be pruned, or the model is clustered or fake-quantized.
         """
+        self.check_loop(steps_per_epoch)
         own = load_model(model)
         curves = curves_for(own, self, inputs=representative) if self._measures else ()
         return self._wrapped(own, curves, steps_per_epoch)
@@ -280,12 +281,6 @@ class MagnitudePruning(KernelTechnique):
         """The schedule for the steps there are."""
         if self._at_once:
             return at_once(self.sparsity)
-        if not isinstance(steps_per_epoch, int) or steps_per_epoch < 1:
-            raise SettingError(
-                received=f"steps_per_epoch={steps_per_epoch!r}",
-                expected="the number of batches in an epoch of the training to come",
-                fix="pass len(train) of a batched dataset",
-            )
         steps = self.steps_in(steps_per_epoch)
         if steps < 2:
             raise SettingError(

@@ -26,6 +26,7 @@ from tfopt.wrapping import after_each_step
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
+    from tfopt.task import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,11 @@ class QuantizationAware(FineTuned):
             fix="correct only and skip, or convert the model without this step",
         )
 
+    def wrap_for(self, model: tf_keras.Model, task: Task) -> Wrapped:
+        """Returns what `wrap` does, with the samples of a task."""
+        inputs = task.representative_inputs(self.calibration_samples)
+        return self._wrapped(load_model(model), inputs)
+
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
     ) -> Wrapped:
@@ -125,7 +131,10 @@ class QuantizationAware(FineTuned):
             TechniqueError: No layer can be fake-quantized, the model is fake-quantized already, or
                 it would no longer compute the same.
         """
-        source = load_model(model)
+        self.check_loop(steps_per_epoch)
+        return self._wrapped(load_model(model), representative)
+
+    def _wrapped(self, source: tf_keras.Model, representative: Arrays | None) -> Wrapped:
         before = facts.measure(source)
         selection = self.select(source)
         touched = frozenset(selection.touched)

@@ -136,8 +136,10 @@ class WeightClustering(KernelTechnique):
             trained in a way that parted weights which share a value.
 
         Raises:
+            SettingError: `steps_per_epoch` is no number of steps.
             TechniqueError: No layer can be clustered, or the model is fake-quantized.
         """
+        self.check_loop(steps_per_epoch)
         return self._wrapped(load_model(model), seed=0)
 
     def _wrapped(self, own: tf_keras.Model, seed: int) -> Wrapped:
