@@ -66,7 +66,7 @@ def test_the_loss_is_the_published_one():
         *("kl_divergence", "kullback_leibler_divergence", "kld", "KLD", "KLDivergence"),
         *(LOSSES.KLDivergence(), LOSSES.kl_divergence),
     ],
-    ids=str,
+    ids=lambda loss: loss if isinstance(loss, str) else f"a {type(loss).__name__}",
 )
 def test_a_divergence_is_of_probabilities_which_are_softened(loss):
     teacher, student = head("softmax"), head("softmax")
