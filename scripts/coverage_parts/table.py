@@ -22,6 +22,7 @@ _TITLES = {
 }
 _THEIRS = ("TF-MOT", "converter")
 _LONGEST = 300
+_FEW = 20
 _LAYER = re.compile(r"^\S+(?: \(\w+\))*(?= \(\w+\): )")  # of several models, the kinds agree
 _FOLDER = re.compile(r"/\S+/(?=model\.)")  # a temporary one
 _PARAGRAPHS = """\
@@ -89,12 +90,18 @@ def _counts(
 
 
 def _missing(rows: Sequence[Row], measured: Sequence[Row]) -> str:
-    """How many models have no cell at all, and of what kind they are."""
-    left = Counter((row.group, row.keras) for row in rows if row not in measured)
-    kinds = [f"{_TITLES[kind]}: {count}" for kind, count in left.items()]
+    """Which models have no cell at all; of many, how many."""
+    left: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        if row not in measured:
+            left[row.group, row.keras].append(row.model)
+    kinds = [
+        f"{_TITLES[kind]}: {', '.join(names) if len(names) <= _FEW else len(names)}"
+        for kind, names in left.items()
+    ]
     return (
-        f"{left.total()} of {len(rows)} models are not measured yet, and nothing is claimed of "
-        f"them ({'; '.join(kinds)})."
+        f"{len(rows) - len(measured)} of {len(rows)} models are not measured yet, and nothing is "
+        f"claimed of them ({'; '.join(kinds)})."
     )
 
 

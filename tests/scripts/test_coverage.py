@@ -207,6 +207,6 @@ def test_the_page_counts_and_shows_cells(parts, tmp_path):
     )
     assert "| QAT int8 | 0 | 1 | 0 | 0 | 0 | 0 | 1 | 1 |" in page
     assert "integer-only file on 0 of 1 models (0%)" in page
-    assert "1 of 2 models are not measured yet" in page and "in Keras 3: 1)" in page
+    assert "1 of 2 models are not measured yet" in page and "in Keras 3: b)" in page
     assert "- load, failed, zoo/keras/a: ValueError: x\n" in page
     assert "- save, partial, zoo/keras/a: (ReLU): too small\n" in page
