@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tfopt
 from tfopt.recipe import TECHNIQUES
 from tfopt.testing import small_cnn
 
@@ -50,6 +51,13 @@ def test_links_lead_somewhere(page):
 def test_each_technique_has_a_page():
     pages = {page.stem for page in (ROOT / "docs" / "techniques").glob("*.md")}
     assert {home.rpartition(".")[2] for home in TECHNIQUES.values()} <= pages
+
+
+def test_the_page_of_all_names_says_of_each_what_it_is():
+    page = (ROOT / "docs" / "api.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.M))
+    said = {name: getattr(tfopt, name).__doc__.strip() for name in tfopt.__all__}
+    assert told == {name: " ".join(doc.split("\n\n")[0].split()) for name, doc in said.items()}
 
 
 def test_the_readme_names_commands_that_exist():
