@@ -167,12 +167,10 @@ def test_rounding_that_adds_up_is_told_from_a_wrong_layer(a_strict_judge, parts,
 
     def convert_another(model, **settings):
         other = tfopt.load_model(model)
-        for layer in other.layers:
-            if layer.name == "conv2d_1":
-                layer.set_weights([-weight for weight in layer.get_weights()])
+        layer = [layer for layer in other.layers if type(layer).__name__ == "Conv2D"][1]
+        layer.set_weights([-weight for weight in layer.get_weights()])
         return tfopt.convert(other, **settings)
 
-    assert "conv2d_1" in [layer.name for layer in subject.loaded.layers]
     monkeypatch.setattr(ours, "convert", convert_another)
     with pytest.raises(parts[2].WrongResult, match="wrong outputs: the int8 file is off by"):
         ours.COLUMNS["int8"](subject)
