@@ -380,6 +380,26 @@ def test_a_lambda_in_a_file_of_tf_keras_is_refused_with_the_way_out(tmp_path):
         load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_a_layer_that_nobody_registered_is_stored_and_read_in_its_scope(suffix, tmp_path):
+    class Mine(tf_keras.layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight("w", (shape[-1], 3))
+
+        def call(self, x):
+            return x @ self.w
+
+    model = tf_keras.Sequential([tf_keras.Input((4,)), layers.Dense(5), Mine(name="mine")])
+    path = tmp_path / f"model{suffix}"
+    save_model(model, path)
+    with pytest.raises(ModelError, match="must be registered before loading"):
+        load_model(path)
+    with tf_keras.utils.custom_object_scope({"Mine": Mine}):
+        again = load_model(path)
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(model(x), again(x), rtol=1e-6)
+
+
 def test_a_plain_file_can_be_read_by_tf_keras_too(tmp_path):
     path = tmp_path / "model.keras"
     save_model(small(), path)

@@ -54,8 +54,9 @@ def write(model: Any) -> bytes:
         for layer, name, weight, tensor in _unsaved(model):
             key = "|".join((layer, name, weight))
             file[f"{_UNSAVED}/{parse.quote(key, safe='|')}"] = tensor.numpy()
-    with h5py.File(stream, "r") as file:
-        read(file)  # what cannot be brought back is said now
+    if is_wrapped(model.to_json()):
+        with h5py.File(stream, "r") as file:
+            read(file)  # what cannot be brought back is said now
     return stream.getvalue()
 
 
