@@ -133,20 +133,11 @@ class Distillation(FineTuned):
         refuse_optimized(student, self.name, trained=selection.touched)
         return selection
 
-    def apply(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
-        """Returns the student, trained; its files are loaded outside of the task's strategy.
-
-        Args:
-            model: A tf_keras functional model.
-            task: The data, loss and seed to fine-tune with.
-
-        Raises:
-            DataError: The data does not fit the model.
-            TechniqueError: Teacher and student do not go together, or training diverged.
-        """
+    def _trained(self, model: tf_keras.Model, task: Task) -> tf_keras.Model:
+        """The student, trained; its files are loaded outside of the task's strategy."""
         for path in self.reads:
             _loaded(path)
-        return super().apply(model, task)
+        return super()._trained(model, task)
 
     def _taught(self, model: tf_keras.Model, task: Task) -> Wrapped:
         """The student, with its teacher."""
