@@ -21,11 +21,7 @@ def check_at_least(least: float, **values: float) -> None:
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not value >= least:
-            raise SettingError(
-                received=f"{name}={value!r}",
-                expected=f"a number, at least {least:g}",
-                fix=f"leave {name} out for the default",
-            )
+            raise _refusal(name, value, f"a number, at least {least:g}")
 
 
 def check_whole(least: int, **values: int) -> None:
@@ -40,11 +36,7 @@ def check_whole(least: int, **values: int) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise SettingError(
-                received=f"{name}={value!r}",
-                expected=f"a whole number, at least {least}",
-                fix=f"leave {name} out for the default",
-            )
+            raise _refusal(name, value, f"a whole number, at least {least}")
 
 
 def check_choices(settings: Any, **choices: Any) -> None:
@@ -60,11 +52,7 @@ def check_choices(settings: Any, **choices: Any) -> None:
     for field, choice in choices.items():
         value = getattr(settings, field)
         if value not in get_args(choice):
-            raise SettingError(
-                received=f"{field}={value!r}",
-                expected=nearest(str(value), get_args(choice)),
-                fix=f"leave {field} out for the default",
-            )
+            raise _refusal(field, value, nearest(str(value), get_args(choice)))
 
 
 def check_counts(settings: Any, **least: int) -> None:
@@ -92,12 +80,9 @@ def check_flags(settings: Any, *fields: str) -> None:
         SettingError: A field is something else.
     """
     for field in fields:
-        if not isinstance(getattr(settings, field), bool):
-            raise SettingError(
-                received=f"{field}={getattr(settings, field)!r}",
-                expected="True or False",
-                fix=f"leave {field} out for the default",
-            )
+        value = getattr(settings, field)
+        if not isinstance(value, bool):
+            raise _refusal(field, value, "True or False")
 
 
 def check_bits(settings: Any) -> None:
@@ -141,3 +126,9 @@ def check_names(settings: Any, *fields: str) -> None:
                 expected="a tuple of layer names or class names",
                 fix=f"write {field}={named}",
             )
+
+
+def _refusal(name: str, value: Any, expected: str) -> SettingError:
+    return SettingError(
+        received=f"{name}={value!r}", expected=expected, fix=f"leave {name} out for the default"
+    )
