@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import hashlib
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from absl import app, flags
 from zoo_cards import filled
 
 import tfopt
-from tfopt.files import write_file
+from tfopt.files import checksum, write_file
 from tfopt.reporting.card import model_card
 from tfopt.reporting.saved import read_result
 from tfopt.tables import markdown_table
@@ -151,7 +150,7 @@ def _record(shipped: Shipped, name: str) -> dict[str, Any]:
 
 
 def _sha256(shipped: Shipped) -> str:
-    return hashlib.sha256((MODELS / shipped.name / "model.tflite").read_bytes()).hexdigest()
+    return checksum(MODELS / shipped.name / "model.tflite")
 
 
 def page() -> str:
