@@ -133,14 +133,24 @@ def low_rank(model: tf_keras.Model, planner: Planner) -> list[Probe]:
 
     def change(name: str, strength: float) -> Change | None:
         energy = planner.energy_saving(name, strength)
-        if energy is None:
-            return None
-        choice = planner.at({name: energy})[name]
-        kernel = model.get_layer(name).kernel
-        value = product(choice.factorization.factors(choice.ranks)).reshape(kernel.shape)
-        return Change(((kernel, value),), choice.saved.weights, choice.saved.macs)
+        return None if energy is None else factorized(model, planner, name, energy)
 
     return [Probe(name, _bound(change, name)) for name in planner.layers]
+
+
+def factorized(model: tf_keras.Model, planner: Planner, name: str, energy: float) -> Change:
+    """Returns the change of a layer into the product of its factors.
+
+    Args:
+        model: A functional model.
+        planner: The layers that can be factorized.
+        name: One of them.
+        energy: The share of its energy that the factors keep, which sets their rank.
+    """
+    choice = planner.at({name: energy})[name]
+    kernel = model.get_layer(name).kernel
+    value = product(choice.factorization.factors(choice.ranks)).reshape(kernel.shape)
+    return Change(((kernel, value),), choice.saved.weights, choice.saved.macs)
 
 
 def rounded(layers: Sequence[Linear], ranges: Ranges) -> list[Probe]:

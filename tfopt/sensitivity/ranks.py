@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tfopt.factorization.factors import product
 from tfopt.factorization.plan import Planner
 from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.bench import Bench
-from tfopt.sensitivity.probes import Change
+from tfopt.sensitivity.probes import factorized
 
 _TRIALS = 16
 
@@ -48,7 +47,7 @@ def searched(bench: Bench, planner: Planner, spread: Spread, drop: float) -> dic
 
     def suffers(energies: dict[str, float]) -> bool:
         changes = [
-            _change(bench, name, planner, energy)
+            factorized(bench.model, planner, name, energy)
             for name, energy in energies.items()
             if name in planner.choices({name: energy})
         ]
@@ -63,14 +62,6 @@ def searched(bench: Bench, planner: Planner, spread: Spread, drop: float) -> dic
         middle = (low + high) / 2
         low, high = (low, middle) if suffers(_energies(planner, spread, middle)) else (middle, high)
     return _energies(planner, spread, low)
-
-
-def _change(bench: Bench, name: str, planner: Planner, energy: float) -> Change:
-    """A layer of the bench's model as its product."""
-    choice = planner.at({name: energy})[name]
-    kernel = bench.model.get_layer(name).kernel
-    value = product(choice.factorization.factors(choice.ranks)).reshape(kernel.shape)
-    return Change(((kernel, value),), choice.saved.weights, choice.saved.macs)
 
 
 def _weakest(
