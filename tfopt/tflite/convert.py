@@ -187,20 +187,19 @@ def _proven(
     )
     entering, target = _entering(traced, samples, target)
     pixels = [new.dtype != old.dtype for new, old in zip(entering, samples, strict=True)]
-    told: list[Warning] = [_told_of_lengths(model, samples)] if way.fixed_length else []
-    samples = entering
-    tflite = with_pixels(export(traced, target, samples), pixels)
+    tflite = with_pixels(export(traced, target, entering), pixels)
     inspection = inspect(tflite)
     kinds = [traced.input_types, [tensor.dtype.name for tensor in model.outputs]]
     proof.check_types(inspection, target, kinds)
     proof.check_lstms(inspection)
     proof.check_kept(inspection, target, traced.layers)
-    some = [array[: likeness.SAMPLES] for array in samples]
+    some = [array[: likeness.SAMPLES] for array in entering]
     found = proof.check_runs(tflite, some, inspection, traced.layers)
     inexact = likeness.check(
         tflite, found, some, traced=traced, target=target, inspection=inspection
     )
     float_ops = proof.float_ops_error(inspection, target, traced.layers)
+    told: list[Warning] = [_told_of_lengths(model, samples)] if way.fixed_length else []
     if float_ops is not None:
         told.append(FloatOpsWarning(f"{float_ops.received}."))
     if inexact is not None:
