@@ -202,6 +202,7 @@ def _tfopt(net: Net) -> list[Row]:
     mixed = [*_cut(net, few, 0.3 * whole), _pruned(0.7, 0.3 * whole), *_shared(0.4 * whole)]
     begun = _cut(net, some, 0.3 * whole)
     chains: dict[str, tuple[list[Step], Step]] = {
+        "conversion, nothing refined": ([], as_it_is),
         "conversion alone": ([], eight),
         "QAT": ([_quantized(whole)], eight),
         "prune 50 %": ([_pruned(0.5, whole)], eight),
