@@ -228,6 +228,12 @@ def test_a_misspelt_name_of_the_package_gets_the_nearest():
         _ = tfopt.MagnitudePrunin
 
 
+@pytest.mark.parametrize("technique", [tfopt.QuantizationAware(), tfopt.RoundWeights()])
+def test_weights_made_for_8_bits_are_refused_for_a_file_of_4(baseline, task, technique):
+    with pytest.raises(SettingError, match=rf"write {technique.name}\(bits=4\)"):
+        tfopt.optimize(baseline, [technique], task=task, target=tfopt.Target.int4_weights())
+
+
 def test_ablation_refuses_what_the_baseline_alone_cannot_do_before_it_measures(
     baseline, task, tmp_path, monkeypatch
 ):

@@ -51,6 +51,7 @@ class Chain:
         _check_techniques(techniques)
         check_task(task)
         check_target(target)
+        _check_bits(techniques, target)
         self._whole_target = target
         self.target = dataclasses.replace(target, sparse_encoding=False)
         self.baseline = load_model(model)
@@ -137,3 +138,14 @@ def _check_techniques(techniques: Sequence[Technique]) -> None:
                 fix="call the class: tfopt.QuantizationAware()",
             )
     check_order(techniques)
+
+
+def _check_bits(techniques: Sequence[Technique], target: Target) -> None:
+    """Refuses weights made for 8 bits where the file rounds them to 4."""
+    for technique in techniques:
+        if target.numerics == "int4_weights" and getattr(technique, "bits", 4) != 4:
+            raise SettingError(
+                received=f"{technique.name}(bits={technique.bits}) for a file of 4-bit weights",  # type: ignore[attr-defined]
+                expected="weights made for the numbers they will have",
+                fix=f"write {technique.name}(bits=4), or make the file with Target.int8()",
+            )

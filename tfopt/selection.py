@@ -45,26 +45,40 @@ def select(
         >>> selection.touched, selection.skipped[0].reason
         (('hidden',), "named in skip=('top',)")
     """
-    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
-    known = {name for layer in layers for name in _names(layer)}
-    for setting, names in (("only", only or ()), ("skip", skip)):
-        for name in names:
-            if name not in known:
-                raise SettingError(
-                    received=f"{setting}={names!r}, and the model has no layer {name!r}",
-                    expected=f"names or class names of its layers ({nearest(name, known)})",
-                    fix=f"correct {setting}, or leave it out for all layers",
-                )
-
+    named(model, only=only or (), skip=skip)
     touched: list[str] = []
     skipped: list[Skipped] = []
-    for layer in layers:
+    for layer in _layers(model):
         reason = _reason_by_name(layer, only, skip) or reason_to_skip(layer)
         if reason is None:
             touched.append(layer.name)
         else:
             skipped.append(Skipped(layer.name, type(layer).__name__, reason))
     return Selection(tuple(touched), tuple(skipped))
+
+
+def named(model: tf_keras.Model, **settings: tuple[str, ...]) -> frozenset[str]:
+    """Returns the names of the layers that settings name.
+
+    Args:
+        model: A functional model.
+        settings: Names or class names of layers, by the setting that has them.
+
+    Raises:
+        SettingError: A name is no layer's and no layer's class.
+    """
+    layers = _layers(model)
+    known = {name for layer in layers for name in _names(layer)}
+    for setting, names in settings.items():
+        for name in names:
+            if name not in known:
+                raise SettingError(
+                    received=f"{setting}={names!r}, and the model has no layer {name!r}",
+                    expected=f"names or class names of its layers ({nearest(name, known)})",
+                    fix=f"correct {setting}, or leave it out",
+                )
+    wanted = {name for names in settings.values() for name in names}
+    return frozenset(layer.name for layer in layers if wanted & set(_names(layer)))
 
 
 def check_touched(
@@ -94,8 +108,13 @@ def check_touched(
     )
 
 
+def _layers(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
+    """All layers but the inputs."""
+    return [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
+
+
 def _names(layer: tf_keras.layers.Layer) -> tuple[str, str]:
-    """What a layer may be called in `only` and `skip`."""
+    """What a layer may be called in a setting."""
     return layer.name, type(layer).__name__
 
 

@@ -117,6 +117,64 @@ def test_the_file_is_what_was_trained_and_gains_are_in_it(trained, task, sparse,
         assert inspection.unique_weights <= 9  # whatever batch norms were folded into the kernels
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_weights_of_4_bits_are_what_was_trained(trained, task, sparse, clustered):
+    model = thinned(trained, sparse=sparse, clustered=clustered)
+    optimized = QuantizationAware(epochs=2, bits=4, learning_rate=1e-3).apply(model, task)
+    expected = optimized.predict(task.test.x, verbose=0)
+    before = accuracy(model.predict(task.test.x, verbose=0), task)
+    assert clustered or accuracy(expected, task) >= before - 0.03
+    assert facts.lost_gains(facts.measure(model), facts.measure(optimized)) == []
+    for target, bits in ((Target.int4_weights(), 4), (Target.int8(), 8)):
+        tflite = convert(optimized, task=task, target=target)
+        found = inspect(tflite)
+        assert found.integer_only
+        assert {op.weight_bits for op in found.ops} == {bits, None}
+        (outputs,) = TFLiteModel(tflite, kernels="builtin").predict(task.test.x)
+        assert np.mean(outputs.argmax(1) == expected.argmax(1)) >= 0.95
+
+
+def test_layers_with_8_bits_among_those_with_4(trained, task):
+    technique = QuantizationAware(epochs=0.5, bits=4, keep_int8=("stem", "DepthwiseConv2D"))
+    optimized = technique.apply(trained, task)
+    steps = {}
+    for layer in optimized.layers:
+        for kernel in facts.kernels(layer).values():
+            parts = kernel.numpy().reshape(-1, kernel.shape[-1])
+            if isinstance(layer, layers.DepthwiseConv2D):
+                parts = kernel.numpy().reshape(-1, kernel.shape[2])
+            steps[layer.name] = max(len(np.unique(np.abs(channel))) for channel in parts.T)
+    assert all(steps[name] <= 8 for name in ("second", "b", "top"))
+    assert steps["stem"] == 9 and steps["depthwise"] == 9  # as many as a channel has weights
+    with pytest.raises(SettingError, match=r"keep_int8=.*'stam'.*'stem' is nearest"):
+        QuantizationAware(bits=4, keep_int8=("stam",)).select(trained)
+
+
+def test_inner_kernels_of_4_bits_are_what_was_trained(task):
+    """Those of attention and of layers repeated in time, which the file has as dense layers."""
+    tf_keras.utils.set_random_seed(0)
+    image = layers.Input((8, 8), name="image")
+    x = layers.GRU(12, return_sequences=True, name="gru")(image)
+    x = layers.MultiHeadAttention(2, 6, name="attention")(x, x)
+    x = layers.TimeDistributed(layers.Dense(8), name="each")(x)
+    model = tf_keras.Model(image, layers.Dense(10, activation="softmax")(layers.Flatten()(x)))
+    rows = {
+        name: (part.x[..., 0], part.y)
+        for name, part in (("train", task.train), ("validation", task.validation))
+    }
+    flat = Task.from_arrays(
+        rows["train"], rows["validation"], loss="sparse_categorical_crossentropy"
+    )
+    training.fine_tune(model, flat, epochs=3, learning_rate=1e-2)
+    optimized = QuantizationAware(epochs=1, bits=4, learning_rate=1e-3).apply(model, flat)
+    tflite = convert(optimized, task=flat, target=Target.int4_weights())
+    assert 4 in {op.weight_bits for op in inspect(tflite).ops}
+    (outputs,) = TFLiteModel(tflite, kernels="builtin").predict(rows["validation"][0])
+    expected = optimized.predict(rows["validation"][0], verbose=0)
+    assert np.mean(outputs.argmax(1) == expected.argmax(1)) >= 0.95
+
+
 def test_the_input_is_left_alone_and_the_same_seed_gives_the_same_weights(trained, task):
     trained.compile("sgd", "mse")
     before = trained.get_weights()

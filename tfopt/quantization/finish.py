@@ -18,10 +18,10 @@ def finish(model: tf_keras.Model, *, left_out: frozenset[str] = frozenset()) -> 
     """Returns a trained model whose file will hold the numbers it was trained with.
 
     Activations keep their ranges, in layers that TensorFlow Lite's converter understands. Kernels
-    are rounded to their 8-bit numbers, which the converter finds again by itself, and their layers
-    are as they were before training. Only a kernel whose output channels share their clusters
-    states its one scale in the graph: left to the converter, each channel would get another, and
-    each cluster would become many integers.
+    are rounded to their numbers of 8 or 4 bits, which the converter finds again by itself, and
+    their layers are as they were before training. Only an 8-bit kernel whose output channels share
+    their clusters states its one scale in the graph: left to the converter, each channel would get
+    another, and each cluster would become many integers. (Of a 4-bit kernel the file finds it.)
 
     Args:
         model: A model that `insert` made, trained. It is left as it was.
@@ -68,11 +68,18 @@ def _finished(wrapper: Layer) -> Layer:
         wrapper.quantize_config.quantizers, wrapper._weight_vars, strict=True
     ):
         value = quantizer.shared(kernel, state)
-        if not quantizer.clustered and inner.trainable:
-            value = round_kernel(value, quantizer.channel_axes)
-        getattr(layer, name).assign(value)
-        one_scale |= not quantizer.channel_axes
+        getattr(layer, name).assign(_rounded(value, quantizer) if inner.trainable else value)
+        one_scale |= quantizer.bits == 8 and not quantizer.channel_axes
     return _with_one_scale(layer) if one_scale else layer
+
+
+def _rounded(kernel: Any, quantizer: Any) -> Any:
+    """A kernel's numbers in the file; shared ones as they are where the file would part them."""
+    rounded = round_kernel(kernel, quantizer.channel_axes, bits=quantizer.bits)
+    if not quantizer.clustered:
+        return rounded
+    parts = len(np.unique(rounded)) > len(np.unique(kernel))
+    return kernel if quantizer.bits == 8 or parts else rounded
 
 
 def _with_one_scale(layer: Layer) -> Layer:

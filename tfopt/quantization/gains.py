@@ -44,7 +44,9 @@ def keeper(
     for layer in model.layers:
         if layer.name in layout.kernels:
             continue
-        grids = inner_grids(layer, lstm_ops=lstm_ops) if layer.name in touched else {}
+        bits = layout.bits(layer.name)
+        is_touched = layer.name in touched
+        grids = inner_grids(layer, lstm_ops=lstm_ops, bits=bits) if is_touched else {}
         for key, kernel in facts.trainable_kernels(layer).items():
             fact, grid = gains.get((layer.name, key)), grids.get(id(kernel))
             if fact is not None and (fact.clustered or fact.clustered_per_channel):

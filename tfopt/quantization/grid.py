@@ -39,20 +39,23 @@ class Grid:
     Args:
         channel_axes: The axes along which scales differ.
         gates: Into how many parts the last axis is divided, each of one scale, instead; 0 for none.
+        bits: Of a weight in the file.
     """
 
     channel_axes: tuple[int, ...]
     gates: int = 0
+    bits: int = 8
 
     def rounded(self, kernel: Any) -> tf.Tensor:
-        """Returns a kernel on the grid, in 8 bits."""
+        """Returns a kernel on the grid."""
         if not self.gates:
-            return round_kernel(kernel, self.channel_axes)
+            return round_kernel(kernel, self.channel_axes, bits=self.bits)
         parts = tf.reshape(kernel, [*kernel.shape[:-1], self.gates, -1])
-        return tf.reshape(round_kernel(parts, (parts.shape.rank - 2,)), kernel.shape)
+        rounded = round_kernel(parts, (parts.shape.rank - 2,), bits=self.bits)
+        return tf.reshape(rounded, kernel.shape)
 
 
-def inner_grids(layer: Any, *, lstm_ops: bool) -> dict[int, Grid]:
+def inner_grids(layer: Any, *, lstm_ops: bool, bits: int = 8) -> dict[int, Grid]:
     """Returns the grids of the kernels of the layers that a layer is made of.
 
     These are cells of recurrent layers, projections of MultiHeadAttention, the layer in a
@@ -61,7 +64,9 @@ def inner_grids(layer: Any, *, lstm_ops: bool) -> dict[int, Grid]:
 
     Args:
         layer: A built layer.
-        lstm_ops: Whether the file has LSTMs as one operation, in which each gate has one scale.
+        lstm_ops: Whether the file has LSTMs as one operation, in which each gate has one scale, and
+            weights have 8 bits.
+        bits: Of a weight of the other operations.
 
     Returns:
         The grids by the `id` of the variable. A kernel whose grid is not known is left out.
@@ -70,7 +75,7 @@ def inner_grids(layer: Any, *, lstm_ops: bool) -> dict[int, Grid]:
         >>> cell = tf_keras.layers.GRUCell(4)
         >>> cell.build((None, 3))
         >>> inner_grids(cell, lstm_ops=False)[id(cell.kernel)]
-        Grid(channel_axes=(1,), gates=0)
+        Grid(channel_axes=(1,), gates=0, bits=8)
     """
     grids: dict[int, Grid] = {}
     for part in layer._flatten_layers():
@@ -83,7 +88,7 @@ def inner_grids(layer: Any, *, lstm_ops: bool) -> dict[int, Grid]:
             found = {"kernel": axes} if axes else {}
         gates = _LSTM_GATES if lstm_ops and type(part) is _layers.LSTMCell else 0
         for name, axes in found.items():
-            grids[id(getattr(part, name))] = Grid(axes, gates)
+            grids[id(getattr(part, name))] = Grid(axes, gates, 8 if gates else bits)
     return grids
 
 

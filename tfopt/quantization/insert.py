@@ -108,9 +108,8 @@ def insert(
     def replace(layer: Layer) -> Layer:
         if layer.name not in layout.kernels:
             return layer
-        one_scale = layer.name in layout.one_scale
         quantizers = {
-            kernel: _quantizer(layer, kernel, gains[layer.name, kernel], one_scale=one_scale)
+            kernel: _quantizer(layer, kernel, gains[layer.name, kernel], layout)
             for kernel in CHANNEL_AXES[type(layer)]
         }
         return KernelWrapper(_copy(layer), KernelConfig(quantizers))
@@ -187,13 +186,15 @@ def _copy(layer: Layer, changes: dict[str, Any] | None = None) -> Layer:
 
 
 def _quantizer(
-    layer: Layer, kernel: str, found: facts.KernelFacts, *, one_scale: bool
+    layer: Layer, kernel: str, found: facts.KernelFacts, layout: Layout
 ) -> KernelQuantizer:
     """The quantizer that keeps what earlier steps gained in a kernel."""
     axes = CHANNEL_AXES[type(layer)][kernel]
     clustered = found.clustered or found.clustered_per_channel
     shared = found.clustered and channels_share_values(getattr(layer, kernel).numpy(), axes)
-    return KernelQuantizer(() if shared and one_scale else axes, clustered=clustered)
+    bits = layout.bits(layer.name)
+    one_scale = shared and (bits == 4 or layer.name in layout.one_scale)
+    return KernelQuantizer(() if one_scale else axes, clustered, bits)
 
 
 def _unchanged(kernel: Any, training: Any, *, weights: dict[str, tf.Variable]) -> Any:

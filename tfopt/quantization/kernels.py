@@ -48,15 +48,19 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
     Args:
         channel_axes: The axes of the output channels; () for one scale for the whole kernel.
         clustered: Whether weights that are equal when the quantizer is built must stay so.
+        bits: Of a weight in the file.
 
     References:
         Han, Mao and Dally, Deep Compression, 2016, section 3.2, equation 3 (a shared weight's
         gradient is the sum of its users').
     """
 
-    def __init__(self, channel_axes: tuple[int, ...], clustered: bool = False) -> None:
+    def __init__(
+        self, channel_axes: tuple[int, ...], clustered: bool = False, bits: int = 8
+    ) -> None:
         self.channel_axes = tuple(channel_axes)
         self.clustered = clustered
+        self.bits = bits
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, tf.Variable]:
         """Notes, for each weight, the position of the first one that equals it."""
@@ -77,7 +81,7 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
         self, inputs: Any, training: Any, weights: dict[str, tf.Variable], **kwargs: Any
     ) -> tf.Tensor:
         """Returns the rounded kernel; training and inference are the same."""
-        return round_kernel(self.shared(inputs, weights), self.channel_axes)
+        return round_kernel(self.shared(inputs, weights), self.channel_axes, bits=self.bits)
 
     def shared(self, kernel: Any, weights: dict[str, tf.Variable]) -> tf.Tensor:
         """Returns the kernel before rounding, zeros and clusters kept."""
@@ -88,7 +92,11 @@ class KernelQuantizer(tfmot.quantization.keras.quantizers.Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that make an equal quantizer."""
-        return {"channel_axes": list(self.channel_axes), "clustered": self.clustered}
+        return {
+            "channel_axes": list(self.channel_axes),
+            "clustered": self.clustered,
+            "bits": self.bits,
+        }
 
 
 @tf_keras.utils.register_keras_serializable(package="tfopt")

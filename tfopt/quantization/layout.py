@@ -85,15 +85,23 @@ class Layout:
         open_inputs: Names of the input layers that lead to an operation with a range that is not
             trained. The converter calibrates it, and inserts float operations if the input's
             own range is stated in the graph.
+        four_bit: Names of the layers whose weights have 4 bits in the file, not 8.
     """
 
     kernels: frozenset[str]
     tensors: frozenset[int]
     one_scale: frozenset[str]
     open_inputs: frozenset[str]
+    four_bit: frozenset[str] = frozenset()
+
+    def bits(self, layer: str) -> int:
+        """Returns how many bits the weights of a layer have in the file."""
+        return 4 if layer in self.four_bit else 8
 
 
-def plan(model: tf_keras.Model, touched: frozenset[str]) -> Layout:
+def plan(
+    model: tf_keras.Model, touched: frozenset[str], four_bit: frozenset[str] = frozenset()
+) -> Layout:
     """Decides where a model is fake-quantized, so that training rounds where the file does.
 
     A tensor is rounded where the file holds it in 8 bits: not between a convolution and the batch
@@ -104,6 +112,7 @@ def plan(model: tf_keras.Model, touched: frozenset[str]) -> Layout:
     Args:
         model: A functional model whose activations are separate (`separate_activations`).
         touched: Names of the layers that may be fake-quantized.
+        four_bit: Those whose weights have 4 bits in the file.
 
     References:
         Jacob et al., Quantization and Training of Neural Networks for Efficient
@@ -129,6 +138,7 @@ def plan(model: tf_keras.Model, touched: frozenset[str]) -> Layout:
             for node in nodes(model)
             if node.is_input and not graph.all_trained(outputs(node)[0], frozenset(rounded))
         ),
+        four_bit,
     )
 
 

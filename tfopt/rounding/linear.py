@@ -14,10 +14,11 @@ from tfopt.keras_gate import tf_keras
 _layers = tf_keras.layers
 _CONVOLUTIONS = (_layers.Conv1D, _layers.Conv2D)
 _DEPTHWISE = (_layers.DepthwiseConv1D, _layers.DepthwiseConv2D)
-_TRANSPOSED = (_layers.Conv1DTranspose, _layers.Conv2DTranspose)
+TRANSPOSED = (_layers.Conv1DTranspose, _layers.Conv2DTranspose)
+"""Convolutions of which no interpreter has a kernel for 4-bit weights."""
 FOUR_BIT_KINDS = (_layers.Dense, *_CONVOLUTIONS, *_DEPTHWISE)
 """Layers whose ops an interpreter can run on 4-bit weights."""
-KINDS = (*FOUR_BIT_KINDS, *_TRANSPOSED)
+KINDS = (*FOUR_BIT_KINDS, *TRANSPOSED)
 """Layers that are a product with a matrix."""
 
 
@@ -123,7 +124,7 @@ class Linear:
 
     @property
     def _transposed(self) -> bool:
-        return isinstance(self.layer, _TRANSPOSED)
+        return isinstance(self.layer, TRANSPOSED)
 
     @property
     def _shape(self) -> tuple[int, int, int, int]:

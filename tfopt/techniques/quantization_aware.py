@@ -1,4 +1,4 @@
-"""Quantization-aware training: fine-tunes a model while it rounds as its 8-bit file will."""
+"""Quantization-aware training: fine-tunes a model while it rounds as its integer file will."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tfopt.quantization.insert import (
 )
 from tfopt.quantization.layout import plan, reason_to_skip
 from tfopt.quantization.ranges import calibrate, model_inputs
-from tfopt.selection import check_touched
+from tfopt.rounding.linear import TRANSPOSED
+from tfopt.selection import check_touched, named
 from tfopt.selection import select as select_layers
+from tfopt.settings import check_bits, check_names
 from tfopt.technique import Selection, Stage
 from tfopt.wrapping import after_each_step
 
@@ -31,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizationAware(FineTuned):
-    """Trains a model with the rounding of its 8-bit file, so that the weights get used to it.
+    """Trains a model with the rounding of its integer file, so that the weights get used to it.
 
-    Kernels are rounded to 8 bits with a scale for each output channel, activations with a range
-    that is calibrated before the first step and moves with the batches from there. What earlier
-    steps gained is found by measuring the kernels, and kept: zeros stay zeros, weights that share a
-    value go on sharing one, and a kernel whose channels share their values gets one scale, so that
-    the file's integers are as few.
+    Kernels are rounded to 8 or 4 bits with a scale for each output channel, activations to 8 with a
+    range that is calibrated before the first step and moves with the batches from there. What
+    earlier steps gained is found by measuring the kernels, and kept: zeros stay zeros, weights that
+    share a value go on sharing one, and a kernel whose channels share their values gets one scale,
+    so that the file's integers are as few.
 
     Layers other than convolutions and dense ones are rounded behind their output, and the kernels
     inside of attention, recurrent and TimeDistributed layers are; what else goes on inside them
@@ -50,6 +52,10 @@ class QuantizationAware(FineTuned):
         epochs: Passes over the training data; fractions are allowed.
         learning_rate: Peak of the learning rate; a tenth of what the model was trained with is a
             good start.
+        bits: Of a weight in the file: 8, or 4 for `Target.int4_weights()`. Transposed convolutions,
+            of which no interpreter has a kernel for 4 bits, are rounded to 8.
+        keep_int8: Names or class names of layers that are rounded to 8 bits where others are to 4:
+            those of the target's `keep_int8`.
         only: Names or class names of the layers to fake-quantize; None for all that can be.
         skip: Names or class names of layers to leave in floating point while training.
 
@@ -80,6 +86,13 @@ class QuantizationAware(FineTuned):
     calibration_samples: ClassVar[int] = 256
 
     learning_rate: float = 3e-4
+    bits: int = 8
+    keep_int8: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bits(self)
+        check_names(self, "keep_int8")
 
     def select(self, model: tf_keras.Model) -> Selection:
         """Says which layers would be rounded in training, and why the others would not.
@@ -88,7 +101,7 @@ class QuantizationAware(FineTuned):
         (Dropout, RandomFlip) count as rounded.
 
         Raises:
-            SettingError: `only` or `skip` names a layer that is not there.
+            SettingError: `only`, `skip` or `keep_int8` names a layer that is not there.
             TechniqueError: The model is fake-quantized already, or no layer is left to round.
         """
         if facts.is_fake_quantized(model):
@@ -97,6 +110,7 @@ class QuantizationAware(FineTuned):
                 expected="a model that has not been through quantization-aware training",
                 fix="apply QuantizationAware once, as the last step; to train longer, raise epochs",
             )
+        named(model, keep_int8=self.keep_int8)
         return check_touched(
             select_layers(model, reason_to_skip, only=self.only, skip=self.skip),
             model,
@@ -113,7 +127,7 @@ class QuantizationAware(FineTuned):
     def wrap(
         self, model: AnyModel, *, steps_per_epoch: int, representative: Arrays | None = None
     ) -> Wrapped:
-        """Returns a copy of a model that rounds as its 8-bit file will, to be fitted.
+        """Returns a copy of a model that rounds as its integer file will, to be fitted.
 
         Args:
             model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
@@ -139,7 +153,7 @@ class QuantizationAware(FineTuned):
         selection = self.select(source)
         touched = frozenset(selection.touched)
         float_model, touched = separate_activations(source, touched)
-        layout = plan(float_model, touched)
+        layout = plan(float_model, touched, self._four_bit(source))
         pair = insert(float_model, layout, before.kernels)
         if representative is None:
             check_same_function(pair, random_inputs(float_model))
@@ -158,6 +172,14 @@ class QuantizationAware(FineTuned):
             return finished
 
         return Wrapped(wrapped, [], strip, selection)
+
+    def _four_bit(self, model: tf_keras.Model) -> frozenset[str]:
+        """The names of the layers whose weights have 4 bits in the file, if they have any."""
+        if self.bits == 8:
+            return frozenset()
+        wide = named(model, keep_int8=self.keep_int8)
+        names = {layer.name for layer in model.layers if type(layer) not in TRANSPOSED}
+        return frozenset(names - wide)
 
 
 def _check_gains(before: facts.ModelFacts, after: facts.ModelFacts) -> None:

@@ -27,7 +27,7 @@ from tfopt.rounding.model import (
     round_for_outputs,
     round_nearest,
 )
-from tfopt.selection import check_touched
+from tfopt.selection import check_touched, named
 from tfopt.selection import select as select_layers
 from tfopt.sensitivity.probes import Probe, rounded
 from tfopt.settings import check_bits, check_choices, check_counts, check_names
@@ -148,7 +148,7 @@ class RoundWeights(Technique):
                 "with the nearest integers",
                 fix="round the model it was trained from, or leave RoundWeights out",
             )
-        select_layers(model, lambda layer: None, skip=self.keep_int8)  # refuses unknown names
+        named(model, keep_int8=self.keep_int8)
         calls = Counter(node.layer.name for node in nodes(model))
         clustered = _clustered(model)
 
@@ -232,8 +232,8 @@ class RoundWeights(Technique):
                 expected="finite weights",
                 fix="train the model again with a smaller learning rate",
             )
-        wide = {layer.name, type(layer).__name__} & set(self.keep_int8)
-        bits = self.bits if type(layer) in FOUR_BIT_KINDS and not wide else 8
+        is_wide = {layer.name, type(layer).__name__} & set(self.keep_int8)
+        bits = self.bits if type(layer) in FOUR_BIT_KINDS and not is_wide else 8
         return grid_of(Linear(layer), bits=bits, ranges=self.ranges)
 
 
