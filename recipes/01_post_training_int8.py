@@ -4,7 +4,7 @@ python recipes/01_post_training_int8.py --dataset=mnist
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 flags.adopt_module_key_flags(common)
 
@@ -16,4 +16,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -4,7 +4,7 @@ python recipes/04_quantization_aware.py --dataset=mnist
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -18,4 +18,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -4,7 +4,7 @@ python recipes/05_prune_then_cluster.py --dataset=mnist --sparsity=0.5 --cluster
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -23,4 +23,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -4,7 +4,7 @@ python recipes/07_cluster_then_quantize.py --dataset=mnist --clusters=16
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -23,4 +23,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

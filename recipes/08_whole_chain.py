@@ -4,7 +4,7 @@ python recipes/08_whole_chain.py --dataset=mnist --sparsity=0.5 --clusters=16
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -24,4 +24,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

@@ -4,7 +4,7 @@ python recipes/09_channel_pruning.py --dataset=cifar10 --macs=0.5 --allocation=s
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -26,4 +26,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

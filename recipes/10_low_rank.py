@@ -4,7 +4,7 @@ python recipes/10_low_rank.py --dataset=cifar10 --macs=0.3
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -23,4 +23,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

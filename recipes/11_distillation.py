@@ -4,7 +4,7 @@ python recipes/11_distillation.py --dataset=cifar10 --student=small.keras --temp
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -26,4 +26,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

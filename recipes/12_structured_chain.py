@@ -4,7 +4,7 @@ python recipes/12_structured_chain.py --dataset=cifar10 --macs=0.5 --sparsity=0.
 """
 
 import common
-from absl import app, flags
+from absl import flags
 
 import tfopt
 
@@ -29,4 +29,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.start(main)

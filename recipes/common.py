@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -11,6 +12,7 @@ from absl import app, flags, logging
 import tfopt
 from tfopt import flags as shared
 from tfopt.commands import import_tensorflow
+from tfopt.errors import TfoptError
 from tfopt.files import refuse_existing
 
 import_tensorflow()  # quietly, and before anything else imports it
@@ -37,11 +39,27 @@ SMOKE = flags.DEFINE_bool("smoke", False, "Train next to nothing: shows only tha
 flags.adopt_module_key_flags(shared)  # a recipe's --help lists them too
 
 _SMOKE_EPOCHS = 0.5
+_INTERRUPTED = 130
+
+
+def start(main: Callable[[list[str]], None]) -> None:
+    """Runs a recipe with its flags: what tfopt refuses is a line, not a traceback."""
+
+    def told(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except TfoptError as error:
+            sys.exit(f"{Path(argv[0]).name}: {error}")
+        except KeyboardInterrupt:
+            print(f"{Path(argv[0]).name}: interrupted", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
+
+    app.run(told)
 
 
 def epochs() -> float:
     """Epochs of fine-tuning for each step."""
-    return _SMOKE_EPOCHS if SMOKE.value else EPOCHS.value
+    return _few(EPOCHS.value)
 
 
 def run(techniques: Sequence[tfopt.Technique]) -> None:
@@ -53,9 +71,11 @@ def run(techniques: Sequence[tfopt.Technique]) -> None:
     if baseline is None:
         if task.strategy == "multi_worker":
             raise app.UsageError("--strategy=multi_worker needs --model, the same for each worker")
-        baseline_epochs = _SMOKE_EPOCHS if SMOKE.value else BASELINE_EPOCHS.value
         baseline = baselines.load_or_train(
-            task, epochs=baseline_epochs, cache=BASELINES.value, architecture=ARCHITECTURE.value
+            task,
+            epochs=_few(BASELINE_EPOCHS.value),
+            cache=BASELINES.value,
+            architecture=ARCHITECTURE.value,
         )
     target = shared.target_from_flags()
     if SMOKE.value:
@@ -68,3 +88,8 @@ def run(techniques: Sequence[tfopt.Technique]) -> None:
     for file in sorted(Path(directory).iterdir()):
         print(f"wrote {file} ({file.stat().st_size:,} bytes)")
     print(f"The report: {directory / 'report.html'} (opens in any browser, without a network)")
+
+
+def _few(asked: float) -> float:
+    """Epochs as asked for, but next to none with `--smoke`."""
+    return min(_SMOKE_EPOCHS, asked) if SMOKE.value else asked

@@ -47,6 +47,19 @@ def test_recipe_runs(recipe, tmp_path):
     assert len(recipe.read_text().splitlines()) <= 60
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("--sparsity=80", "Received sparsity=80.0"), ("--epochs=-1", "Received epochs=-1.0")],
+)
+def test_what_a_recipe_refuses_is_one_line(setting, told, tmp_path):
+    recipe = next(path for path in RECIPES if path.stem.startswith("02"))
+    command = [sys.executable, str(recipe), "--smoke", setting, f"--output={tmp_path / 'result'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"{recipe.name}: {told}")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture
 def baselines(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPES[0].parent))
