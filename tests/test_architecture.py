@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tfopt"
 # Lowest first. A package stands for all its modules, which may import each other.
 LEVELS = [
     {"errors"},
-    {"cache", "data", "files", "optional", "progress", "settings", "tables"},
+    {"cache", "data", "files", "fingerprints", "optional", "progress", "settings", "tables"},
     {"target", "technique"},
     {"report", "keras2"},
     {"keras3"},

@@ -1,17 +1,22 @@
 """What a chain has made is not made again: after a stop it goes on where it was."""
 
 import dataclasses
+import functools
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt import cache
 from tfopt.cache import CorruptCacheWarning
 from tfopt.checkpoints import Checkpoints, RestoredWarning
+from tfopt.fingerprints import fingerprint
+from tfopt.keras_gate import tf_keras
 from tfopt.testing import small_cnn
 
 STEPS = [
@@ -127,12 +132,85 @@ def test_functions_that_differ_in_what_they_read_are_others(one, other, model, t
     assert len({each.place(STEPS[0], model) for each in kept}) == 2
 
 
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, images):
+        return images * self.factor
+
+    def method(self, images):
+        return images * self.factor
+
+
+def captured(factor):
+    def changed(images):
+        return images * factor
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        captured,
+        Scaled,
+        lambda factor: Scaled(factor).method,
+        lambda factor: functools.partial(tf.multiply, factor),
+        lambda factor: captured(captured(factor)),
+        lambda factor: captured(tf_keras.layers.Rescaling(factor)),
+    ],
+    ids=["closure", "object", "method", "partial", "nested", "layer"],
+)
+def test_functions_that_hold_different_values_are_others_though_one_takes_the_place_of_another(
+    made,
+):
+    keys = {cache.key(function=fingerprint(made(factor))) for factor in range(9)}
+    assert len(keys) == 9
+
+
+@pytest.mark.parametrize("made", [captured, lambda factor: functools.partial(tf.multiply, factor)])
+def test_functions_that_hold_the_same_values_are_the_same(made):
+    assert fingerprint(made(2)) == fingerprint(made(2)) != fingerprint(made(3))
+    layers = [tf_keras.layers.Dense(2) for _ in range(2)]
+    for layer in layers:
+        layer.build((None, 3))
+    assert len({cache.key(layer=fingerprint(captured(layer))) for layer in layers}) == 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Third(tfopt.MagnitudePruning):
+    """A technique of another package."""
+
+    strength: float = 1.0
+
+
+def test_a_technique_of_another_package_is_kept_and_its_recipe_read(model, task, tmp_path):
+    step = Third(sparsity=0.5, epochs=0.2, strength=2.0)
+    result = tfopt.optimize(model, [step], task=task, target=TARGET, cache=tmp_path / "cache")
+    result.save(tmp_path / "result")
+    with pytest.warns(RestoredWarning, match="Third is not applied again"):
+        again = tfopt.optimize(model, [step], task=task, target=TARGET, cache=tmp_path / "cache")
+    assert again.tflite == result.tflite
+    assert tfopt.Recipe.load(tmp_path / "result").techniques == (step,)
+
+
+def test_what_is_reproduced_is_made_again_whatever_is_kept(model, task, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFOPT_CACHE", str(tmp_path / "cache"))
+    result = tfopt.optimize(model, STEPS[:1], task=task, target=TARGET)
+    result.save(tmp_path / "result")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RestoredWarning)
+        found = tfopt.reproduce(tmp_path / "result")
+    assert found.same, found.message
+
+
 def test_a_function_is_the_same_in_another_process(tmp_path):
     (tmp_path / "own.py").write_text(
         "import tensorflow as tf\nfrom tensorflow.image import random_flip_left_right as flip\n"
         "RATES = [0.1]\ndef half(x): return x / 2\n"
         "def changed(x): return tf.map_fn(lambda y: flip(half(y)) * RATES[0], x)\n"
-        "from tfopt.checkpoints import _told\nprint(_told(changed))"
+        "from tfopt.fingerprints import fingerprint\nprint(fingerprint(changed))"
     )
     runs = [subprocess.run([sys.executable, tmp_path / "own.py"], stdout=-1) for _ in range(2)]
     assert runs[0].stdout == runs[1].stdout != b""

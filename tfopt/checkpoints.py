@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import inspect
 import json
 import os
-import sys
-import sysconfig
-import types
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from tfopt import cache, facts
 from tfopt.errors import TfoptError
 from tfopt.files import checksum, write_directory
+from tfopt.fingerprints import fingerprint
 from tfopt.keras_gate import load_model, save_model
 from tfopt.measurement import Done
 from tfopt.recipe import technique_from_dict, technique_to_dict
@@ -33,7 +26,6 @@ if TYPE_CHECKING:
     from tfopt.task import Task
     from tfopt.technique import Technique
 
-_LIBRARIES = tuple(map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
 _MODEL, _RECORD = "model.h5", "step.json"
 
 
@@ -143,11 +135,10 @@ class Checkpoints:
             model=model.get_config(),
             weights=facts.weights_checksum(model),
             data=self._data,
-            task=[task.seed, task.batch_size, *map(_told, (task.loss, task.augment))],
-            metric=_told(task.metric),
+            task=[task.seed, task.batch_size],
+            functions=fingerprint([task.loss, task.augment, task.metric]),
             strategy=str(task.strategy),
             teacher=self._teacher,
-            tensorflow=tf.__version__,
         )
         return self._folder / f"step-{key}"
 
@@ -155,60 +146,3 @@ class Checkpoints:
 def _content(paths: Sequence[str]) -> dict[str, str]:
     """What files hold, as JSON values: a path stays when a model is trained anew."""
     return {f"content of {path}": checksum(path) for path in paths}
-
-
-def _told(value: Any, told: set[int] | None = None) -> Any:
-    """A setting as JSON values that change with what it does; in doubt, with each process.
-
-    Args:
-        value: The setting.
-        told: The functions that are told of already, by their ids: they may read each other.
-    """
-    told = set() if told is None else told
-    if isinstance(value, Mapping):
-        return {str(name): _told(part, told) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_told(part, told) for part in value]
-    if isinstance(value, np.ndarray | tf.Tensor | tf.Variable):
-        array = np.asarray(value)
-        return [str(array.dtype), str(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
-    if inspect.isclass(value) or inspect.isfunction(value):
-        return _told_of_code(value, told)
-    if inspect.ismodule(value):
-        return value.__name__
-    if hasattr(value, "get_config"):
-        return [type(value).__qualname__, value.get_config()]
-    return str(value)
-
-
-def _told_of_code(value: Any, told: set[int]) -> Any:
-    """A class or function: what it does, and the values that it reads."""
-    name = [value.__module__, value.__qualname__]
-    if _is_installed(value) or id(value) in told:
-        return name
-    if inspect.isclass(value) or value.__closure__:
-        return [*name, hex(id(value))]
-    told.add(id(value))
-    codes = _nested(value.__code__)
-    names = {name for code in codes for name in code.co_names} & value.__globals__.keys()
-    read = {name: value.__globals__[name] for name in sorted(names)}
-    does = [_does(code) for code in codes]
-    return [*name, does, _told([value.__defaults__, value.__kwdefaults__, read], told)]
-
-
-def _is_installed(value: Any) -> bool:
-    """Whether a class or function is a library's, where it does what its name says."""
-    file = getattr(sys.modules.get(value.__module__), "__file__", None)
-    return bool(file) and str(file).startswith(_LIBRARIES) and "<" not in value.__qualname__
-
-
-def _nested(code: types.CodeType) -> list[types.CodeType]:
-    """The code of a function, and of the functions inside it."""
-    inside = (part for part in code.co_consts if inspect.iscode(part))
-    return [code, *(nested for part in inside for nested in _nested(part))]
-
-
-def _does(code: types.CodeType) -> list[str]:
-    """What a code does, but for the functions inside it."""
-    values = [part for part in code.co_consts if not inspect.iscode(part)]
-    return [code.co_code.hex(), str(code.co_names), str(values)]

@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +158,29 @@ def parse_technique(text: str) -> Technique:
 
 
 def technique_class(name: str) -> type[Technique]:
-    """The class of a technique by its name.
+    """The class of a technique by its name: one of tfopt's, or of a module that is imported.
 
     Raises:
         SettingError: There is none of that name.
     """
-    if name not in TECHNIQUES:
+    if name in TECHNIQUES:
+        return getattr(importlib.import_module(TECHNIQUES[name]), name)
+    others = {kind.__name__: kind for kind in _others(Technique)}
+    if name not in others:
         raise SettingError(
             received=f"the technique {name!r}",
-            expected=nearest(name, TECHNIQUES),
-            fix="correct the name",
+            expected=nearest(name, [*TECHNIQUES, *others]),
+            fix="correct the name; of a technique of your own, import the module first",
         )
-    return getattr(importlib.import_module(TECHNIQUES[name]), name)
+    return others[name]
+
+
+def _others(kind: type[Any]) -> Iterator[type[Technique]]:
+    """The classes of techniques that are not tfopt's."""
+    for below in kind.__subclasses__():
+        if not below.__module__.startswith("tfopt."):
+            yield below
+        yield from _others(below)
 
 
 def _technique(name: str, settings: dict[str, Any]) -> Technique:

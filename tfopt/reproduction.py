@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfopt import cache
 from tfopt.errors import DataError, ModelError, SettingError
 from tfopt.facts import weights_checksum
 from tfopt.keras_gate import load_model
@@ -77,9 +78,10 @@ def reproduce(
         raise DataError(
             received="data with another content than the recipe names",
             expected="the data the result was made from",
-            fix="give the same arrays, splits and batch size, or the same version of the data set",
+            fix="give the same arrays and splits, or the same version of the data set",
         )
-    tflite = optimize(baseline, recipe.techniques, task=task, target=recipe.target).tflite
+    with cache.off():
+        tflite = optimize(baseline, recipe.techniques, task=task, target=recipe.target).tflite
     return _compare(content, tflite, recipe)
 
 
@@ -105,6 +107,7 @@ def _compare(saved: bytes, made: bytes, recipe: Recipe) -> Reproduction:
     message = (
         f"another file came out ({len(made):,} bytes, saved {len(saved):,}); it was made with "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ": other versions, or another number of CPUs, can round differently"
+        + ": other versions, another number of CPUs, or a task of another loss or batch size can "
+        "make another file"
     )
     return Reproduction(False, message, made)

@@ -12,8 +12,8 @@ from tfopt import facts
 from tfopt.data import Arrays, ArraySplit
 from tfopt.errors import SettingError
 from tfopt.fine_tuning import AnyModel
+from tfopt.fingerprints import fingerprint
 from tfopt.keras_gate import clone, load_model, tf_keras
-from tfopt.measure.scores import score_of
 from tfopt.progress import bar
 from tfopt.sensitivity import kept
 from tfopt.sensitivity.bench import Bench
@@ -180,7 +180,7 @@ def _key(
         model=config,
         weights=facts.weights_checksum(model),
         data=data.fingerprint(),
-        metric=score_of(task.metric, task.loss, model.output_names).name,
+        functions=fingerprint([task.metric, task.loss]),
         technique=type(technique).__name__,
         settings={name: getattr(technique, name) for name in technique.probed},
         judged_on=technique.judged_on(task),
