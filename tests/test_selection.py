@@ -1,6 +1,8 @@
+import keras
 import pytest
 
-from tfopt.errors import SettingError, TechniqueError
+import tfopt
+from tfopt.errors import ModelError, SettingError, TechniqueError
 from tfopt.keras_gate import tf_keras
 from tfopt.selection import check_touched, select
 from tfopt.technique import Skipped
@@ -57,3 +59,20 @@ def test_a_selection_of_nothing_is_refused_with_the_reasons(model):
     empty = tf_keras.Sequential([tf_keras.Input((2,))])
     with pytest.raises(TechniqueError, match="X can touch no layer, as it has none; expected a c"):
         check_touched(select(empty, only_convolutions), empty, **told)
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [
+        *(tfopt.MagnitudePruning(), tfopt.WeightClustering(), tfopt.QuantizationAware()),
+        *(tfopt.ChannelPruning(channels=0.5), tfopt.LowRank(macs=0.5), tfopt.Distillation()),
+        *(tfopt.EqualizeChannels(), tfopt.CorrectBias(), tfopt.RoundWeights()),
+    ],
+    ids=lambda technique: technique.name,
+)
+def test_a_model_of_keras_3_must_be_loaded_first(technique):
+    dense = [keras.layers.Dense(units, activation="relu") for units in (24, 24, 4)]
+    model = keras.Sequential([keras.Input((8,)), *dense])
+    with pytest.raises(ModelError, match=r"a model of class keras\..* Fix: pass tfopt.load_model"):
+        technique.select(model)
+    assert technique.select(tfopt.load_model(model)) is not None

@@ -131,7 +131,22 @@ def clone(model: tf_keras.Model) -> tf_keras.Model:
         >>> bool((copy.get_weights()[0] == model.get_weights()[0]).all())
         True
     """
+    check_loaded(model)
     return flatten.copy(model)
+
+
+def check_loaded(model: Any) -> None:
+    """Refuses what `load_model` has not made.
+
+    Raises:
+        ModelError: The model is none of tf_keras.
+    """
+    if not isinstance(model, tf_keras.Model):
+        raise ModelError(
+            received=f"a model of class {type(model).__module__}.{type(model).__qualname__}",
+            expected="a model of tf_keras, as tfopt.load_model makes it of any Keras model",
+            fix="pass tfopt.load_model(model)",
+        )
 
 
 def save_model(model: tf_keras.Model, path: str | os.PathLike[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.keras_gate import check_loaded
 from tfopt.technique import Selection, Skipped
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def check_touched(
 
 def _layers(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
     """All layers but the inputs."""
+    check_loaded(model)
     return [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
 
 

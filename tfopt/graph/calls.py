@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfopt.keras_gate import tf_keras
+from tfopt.keras_gate import check_loaded, tf_keras
 
 Layer = Any
 """A tf_keras layer."""
@@ -25,11 +25,15 @@ def nodes(model: tf_keras.Model) -> Iterator[Node]:
     Args:
         model: A functional or built Sequential model.
 
+    Raises:
+        ModelError: It is none of tf_keras.
+
     Example:
         >>> model = tf_keras.Sequential([tf_keras.layers.Dense(2, name="top", input_shape=(3,))])
         >>> [type(node.layer).__name__ for node in nodes(model)]
         ['InputLayer', 'Dense']
     """
+    check_loaded(model)
     by_depth = model._nodes_by_depth
     for depth in sorted(by_depth, reverse=True):
         yield from by_depth[depth]
