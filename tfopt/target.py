@@ -64,7 +64,8 @@ class Target:
         keep_float: Names of Keras layers that compute in floating point in an integer file.
         keep_int16: Names of Keras layers that compute with 16-bit activations in an int8 file. One
             between 8-bit neighbours still reads and is read in 8 bits: name chains of layers. Runs
-            on LiteRT's interpreter; TensorFlow's own has no op from 8 to 16 bits.
+            on LiteRT's interpreter; TensorFlow's own has no op from 8 to 16 bits. The ranges of a
+            model from quantization-aware training are calibrated anew.
         keep_int8: Names of Keras layers that keep 8-bit weights in a file of 4-bit ones.
         sparse_encoding: Store kernels that have many zeros as what is not zero: a smaller file of
             float32 or int8, as fast as before. See `tfopt.tflite.sparse`.

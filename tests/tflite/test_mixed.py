@@ -7,6 +7,7 @@ from tfopt.errors import ConversionError, SettingError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
 from tfopt.task import Task
+from tfopt.techniques.quantization_aware import QuantizationAware
 from tfopt.tflite import mixed, schema
 from tfopt.tflite.convert import convert
 from tfopt.tflite.inspect import inspect
@@ -157,3 +158,13 @@ def _without_first_op(tflite):
     graph = model.subgraphs[0]
     graph.inputs = graph.operators.pop(0).outputs
     return schema.pack(model)
+
+
+def test_layers_of_a_model_trained_for_8_bits_can_have_16(net, task):
+    aware = QuantizationAware(epochs=1, learning_rate=1e-4).apply(net, task)
+    tflite = convert(aware, task=task, target=Target.int8(keep_int16=("shrink", "grow", "out")))
+    found = inspect(tflite)
+    assert found.integer_only
+    wide = {op.name for op in found.ops if op.outputs[0].dtype == "int16"}
+    assert {"TRANSPOSE_CONV", "FULLY_CONNECTED"} <= wide
+    assert max(errors(aware, task, tflite)) < 0.05

@@ -178,7 +178,7 @@ def _proven(
         model,
         batch=way.batch,
         lstm_ops=way.lstm_ops,
-        fake_quantized=target.numerics in ("int8", "int4_weights"),
+        fake_quantized=target.integer_only and not _has_wide_activations(target),
         keep_names=keep,
         integer=target.integer_only,
         wide=_has_wide_activations(target),
