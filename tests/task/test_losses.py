@@ -1,11 +1,17 @@
 import pytest
 
 from tfopt.keras_gate import tf_keras
-from tfopt.task.losses import each, of_logits
+from tfopt.task.losses import NAMES, each, loss_name, of_logits
 
 CROSSENTROPIES = [
     name for name in dir(tf_keras.losses) if name.endswith("Crossentropy") and name[0].isupper()
 ]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_all_names_of_a_loss_are_one(name):
+    assert loss_name(name) == loss_name(tf_keras.losses.get(name))
+    assert loss_name(name) in dir(tf_keras.losses)
 
 
 @pytest.mark.parametrize("name", CROSSENTROPIES)
