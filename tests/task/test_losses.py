@@ -36,3 +36,4 @@ def test_each_output_has_its_loss_by_name_or_by_place():
     assert each({"b": "mae", "a": "mse"}, ["a", "b", "c"]) == ["mse", "mae", None]
     assert each(["mse", "mae"], ["a", "b"]) == ["mse", "mae"]
     assert each("mse", ["a", "b"]) == ["mse", "mse"]
+    assert each({"a": "mse"}, ["a file's name of it"]) == ["mse"]

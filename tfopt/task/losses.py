@@ -107,7 +107,7 @@ def check_name(name: str) -> None:
 
 
 def each(loss: Any, outputs: Sequence[str]) -> list[Any]:
-    """Returns the loss of each output.
+    """Returns the loss of each output; a single one goes with a single output of any name.
 
     Args:
         loss: The task's loss; one for all outputs, or a dict or list of several.
@@ -117,6 +117,8 @@ def each(loss: Any, outputs: Sequence[str]) -> list[Any]:
         >>> each({"age": "mae"}, ["name", "age"])
         [None, 'mae']
     """
+    if isinstance(loss, dict) and len(loss) == len(outputs) == 1:
+        return list(loss.values())
     if isinstance(loss, dict):
         return [loss.get(name) for name in outputs]
     if isinstance(loss, (list, tuple)) and len(loss) == len(outputs):
