@@ -45,6 +45,19 @@ def test_a_student_comes_to_answer_as_its_teacher_whatever_the_labels(activation
     assert after < 0.25 * before
 
 
+@pytest.mark.parametrize(
+    ("alias", "loss"), [("bce", "binary_crossentropy"), ("kld", "kl_divergence")]
+)
+def test_a_loss_teaches_alike_by_each_of_its_names(alias, loss):
+    teacher, student = head("sigmoid"), head("sigmoid")
+    Teaching(teacher, weight=1.0).teach(student)
+    x, y, taught = tf.random.normal((8, 4)), tf.ones((8, 3)), []
+    for name in (alias, loss):
+        student.compile("sgd", name)
+        taught.append(float(student.compute_loss(x, y, student(x))))
+    assert taught[0] == taught[1]
+
+
 def test_the_loss_is_the_published_one():
     teacher, student = head("softmax"), head("softmax")
     Teaching(teacher, weight=0.25, temperature=3.0).teach(student)

@@ -16,7 +16,6 @@ from tfopt.task.losses import each, loss_name, of_logits
 TEMPERATURE = 4.0
 WEIGHT = 0.5
 
-_DIVERGENCES = {"kl_divergence", "kld", "kullback_leibler_divergence"}
 _SMALLEST = 1e-7
 
 
@@ -172,7 +171,7 @@ def _kind(loss: Any) -> str:
     scale = "logits" if of_logits(loss) else "probabilities"
     if "binary" in name:
         return f"binary {scale}"
-    return scale if "crossentropy" in name or name in _DIVERGENCES else "values"
+    return scale if "crossentropy" in name or name == "kl_divergence" else "values"
 
 
 def _alike(theirs: tf.Tensor, ours: tf.Tensor) -> tf.Tensor:

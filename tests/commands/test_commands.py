@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 import tfopt
 from tfopt import cli, reproduction
+from tfopt.commands.steps import check_steps, define_steps
 from tfopt.testing import dense_net, small_cnn
 
 
@@ -91,6 +93,14 @@ def test_evaluate_names_the_nearest(folder, capsys, flag, message):
     code, _, err = run(capsys, "evaluate", folder / "int8.tflite", "--dataset=digits", flag)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize("metric", ["F1Score", "top_5_accuracy"])
+def test_steps_are_measured_by_any_metric_by_name(metric):
+    values = flags.FlagValues()
+    define_steps(values)
+    values(["tfopt", "--dataset=digits", f"--metric={metric}"])
+    check_steps(values)
 
 
 def test_benchmark_times_one_or_several(folder, capsys):

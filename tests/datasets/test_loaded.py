@@ -70,6 +70,14 @@ def test_a_stream_of_another_length_is_refused(size, message):
         read(images, size, "train")
 
 
+def test_an_empty_split_is_refused():
+    import tensorflow as tf
+
+    images = tf.data.Dataset.from_tensor_slices((np.zeros((0, 2, 2, 1), np.uint8), np.arange(0)))
+    with pytest.raises(DataError, match="a validation split without samples"):
+        ImageFormat(None, "uint8").split(images, 0, "validation")
+
+
 def test_images_are_resized_and_scaled():
     import tensorflow as tf
 

@@ -26,6 +26,18 @@ def scored(metric, labels=LABELS, outputs=OUTPUTS):
     return score, score.result(len(labels), 0)
 
 
+def test_each_output_is_held_against_the_threshold_of_its_own_loss():
+    from tfopt.keras_gate import tf_keras
+
+    of_logits = tf_keras.losses.BinaryCrossentropy(from_logits=True)
+    labels = np.array([0, 0, 1, 1])
+    outputs = {"logits": labels[:, None] * 4.0 - 2, "shares": labels[:, None] * 0.8 + 0.1}
+    losses = {"shares": "binary_crossentropy", "logits": of_logits}
+    score = score_of("accuracy", losses, list(outputs))
+    score.add([labels, labels], list(outputs.values()))
+    assert score.value() == 1
+
+
 def test_any_metric_of_keras_is_taken_by_name_and_as_an_object():
     from tfopt.keras_gate import tf_keras
 

@@ -303,7 +303,7 @@ def test_a_metric_of_classes_is_refused_for_a_regression():
     x, y = np.zeros((6, 4), np.float32), np.linspace(-1, 2, 6)[:, None]
     model = keras_gate.tf_keras.Sequential([keras_gate.tf_keras.layers.Dense(1, input_shape=(4,))])
     task = tfopt.Task.from_arrays((x, y), (x, y), loss="mse")
-    message = r"metric='accuracy' with the loss mse and labels from -1 to 2; .*pass metric=\"mae\""
+    message = r"with the loss mean_squared_error and labels from -1 to 2; .*pass metric=\"mae\""
     with pytest.raises(SettingError, match=message):
         evaluate(model, task=task)
     numbers = (x, (y > 0).astype(int))

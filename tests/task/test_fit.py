@@ -150,6 +150,19 @@ def test_logits_need_a_loss_of_logits():
         task(X, Y, loss=loss).check_training(logits)
 
 
+@pytest.mark.parametrize("loss", ["bce", "BCE", "binary_focal_crossentropy"])
+def test_each_name_of_a_loss_of_probabilities_warns_of_logits(loss):
+    binary = task(X, Y % 2, loss=loss)
+    with pytest.warns(DataWarning, match="no softmax or sigmoid"):
+        binary.check_training(dense(outputs=1, activation=None))
+
+
+@pytest.mark.parametrize("loss", ["bce", "kld", "MAPE", "msle", "logcosh", "Huber"])
+def test_each_name_of_a_loss_has_its_labels_checked(loss):
+    with pytest.raises(DataError, match=r"the shape of output 'scores'"):
+        task(X, np.zeros((6, 5)), loss=loss).check(dense())
+
+
 def test_logits_are_told_once_of_a_task():
     binary = task(X, Y % 2, loss="binary_crossentropy")
     model = dense(outputs=1, activation=None)
@@ -158,7 +171,8 @@ def test_logits_are_told_once_of_a_task():
         for _ in range(3):
             tfopt.evaluate(model, task=binary)
         binary.check_training(model)
-    assert ["held against the threshold 0.5" in str(one.message) for one in told] == [True]
+    texts = [str(one.message) for one in told if one.category is DataWarning]
+    assert ["held against the threshold 0.5" in text for text in texts] == [True]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +181,7 @@ def test_logits_are_told_once_of_a_task():
         ("SparseCategoricalCrossentropy", SPARSE),
         (tf_keras.losses.SparseCategoricalCrossentropy(), SPARSE),
         (tf_keras.losses.mean_squared_error, "mean_squared_error"),
-        ("MSE", "mse"),
+        ("MSE", "mean_squared_error"),
         ({"a": 1}, None),
     ],
 )

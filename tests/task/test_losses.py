@@ -1,11 +1,17 @@
 import pytest
 
 from tfopt.keras_gate import tf_keras
-from tfopt.task.losses import each, of_logits
+from tfopt.task.losses import NAMES, each, loss_name, of_logits
 
 CROSSENTROPIES = [
     name for name in dir(tf_keras.losses) if name.endswith("Crossentropy") and name[0].isupper()
 ]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_all_names_of_a_loss_are_one(name):
+    assert loss_name(name) == loss_name(tf_keras.losses.get(name))
+    assert loss_name(name) in dir(tf_keras.losses)
 
 
 @pytest.mark.parametrize("name", CROSSENTROPIES)
@@ -30,3 +36,4 @@ def test_each_output_has_its_loss_by_name_or_by_place():
     assert each({"b": "mae", "a": "mse"}, ["a", "b", "c"]) == ["mse", "mae", None]
     assert each(["mse", "mae"], ["a", "b"]) == ["mse", "mae"]
     assert each("mse", ["a", "b"]) == ["mse", "mse"]
+    assert each({"a": "mse"}, ["a file's name of it"]) == ["mse"]

@@ -1,9 +1,11 @@
 import functools
+import time
 
 import numpy as np
 import pytest
 
 import tfopt
+from tfopt.data import ArraySplit, DatasetSplit
 from tfopt.errors import DataError, SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.testing import dense_net, small_cnn
@@ -32,6 +34,45 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(task):
     for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert not np.array_equal(first.get_weights()[0], third.get_weights()[0])
+
+
+@pytest.fixture
+def pause():
+    """Lets the data be read ahead, between epochs."""
+    return tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: time.sleep(0.1))
+
+
+def test_the_same_seed_gives_the_same_weights_however_far_the_data_is_read_ahead(task, pause):
+    data = next(task.train.batches(160))
+    some = tfopt.Task.from_arrays(data, data, loss="sparse_categorical_crossentropy")
+    start, weights = dense_net(), []
+    for callbacks in ([], [pause], [], [pause]):
+        model = clone(start)
+        fine_tune(model, some, epochs=5.1, learning_rate=1e-2, callbacks=callbacks)
+        weights.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    for other in weights[1:]:
+        np.testing.assert_array_equal(other, weights[0])
+
+
+@pytest.mark.filterwarnings("ignore:the training dataset gives other samples")
+def test_no_more_is_read_than_is_trained_on(pause):
+    import tensorflow as tf
+
+    read = tf.Variable(0)
+
+    def noisy(x):
+        read.assign_add(1)
+        return x + tf.random.uniform([4]), x[:1]
+
+    stream = tf.data.Dataset.from_tensor_slices(np.ones((20, 4), np.float32)).map(noisy)
+    data = (np.ones((2, 4)), np.ones((2, 1)))
+    task = tfopt.Task(
+        train=DatasetSplit(stream, size=20), validation=ArraySplit(*data), loss="mse", batch_size=4
+    )
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(4,))])
+    looked_at = tf_keras.callbacks.LambdaCallback(on_train_begin=lambda _: read.assign(0))
+    fine_tune(model, task, epochs=2, learning_rate=1e-3, callbacks=[looked_at, pause])
+    assert read.numpy() == 2 * 20
 
 
 def test_training_learns(task):

@@ -45,11 +45,11 @@ def check_steps(values: flags.FlagValues) -> None:
     Raises:
         SettingError: No data is named, or there is no such metric, target or technique.
     """
-    from tfopt.measure.metrics import find
+    from tfopt.measure.scores import check_metric
     from tfopt.recipe import TECHNIQUES, parse_technique
 
     refuse_no_dataset(values)
-    find(values.metric)
+    check_metric(values.metric)
     target_from_flags(values)
     for text in values.step:
         if text.partition("(")[0].strip() not in TECHNIQUES:

@@ -99,8 +99,14 @@ def read(images: tf.data.Dataset, size: int, name: str) -> tuple[np.ndarray, np.
     """Reads a whole stream of (uint8 image, label) into memory.
 
     Raises:
-        DataError: The stream is shorter or longer than it says.
+        DataError: The stream is empty, or shorter or longer than it says.
     """
+    if not size:
+        raise DataError(
+            received=f"a {name} split without samples",
+            expected="at least one sample",
+            fix="check the slice or the filter it comes from",
+        )
     pixels = np.empty((size, *images.element_spec[0].shape), np.uint8)
     labels = np.empty(size, np.int64)
     start = 0

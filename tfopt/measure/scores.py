@@ -67,7 +67,7 @@ def score_of(metric: Any, loss: Any, outputs: Sequence[str] = ("",)) -> AnyScore
         return FunctionScore(keras_metrics.as_function(metric))
     if callable(metric):
         return FunctionScore(metric)
-    return RowScore(find(metric), loss)
+    return RowScore(find(metric), each(loss, outputs))
 
 
 def check_metric(metric: Any) -> None:
@@ -94,19 +94,19 @@ class RowScore:
 
     Args:
         metric: The metric.
-        loss: The task's loss, which tells whether single outputs are logits.
+        losses: The loss of each output, which tells whether it is a logit where it is single.
     """
 
-    def __init__(self, metric: Metric, loss: Any) -> None:
+    def __init__(self, metric: Metric, losses: Sequence[Any]) -> None:
         self.name, self.higher_is_better = metric.name, metric.higher_is_better
         self.kind: Kind | None = "classes" if metric.of_classes else "values"
-        self._metric, self._threshold = metric, _threshold(loss)
+        self._metric, self._thresholds = metric, [_threshold(loss) for loss in losses]
         self._rows: list[list[np.ndarray]] = []
 
     def add(self, labels: list[np.ndarray], outputs: list[np.ndarray]) -> None:
         """Takes in a batch, an array for each output of the model."""
-        pairs = zip(labels, outputs, strict=True)
-        self._rows.append([self._metric.rows(*pair, self._threshold) for pair in pairs])
+        parts = zip(labels, outputs, self._thresholds, strict=True)
+        self._rows.append([self._metric.rows(*part) for part in parts])
 
     def value(self) -> float:
         """Returns the value alone: an interval can take a thousand times as long.

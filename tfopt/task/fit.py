@@ -8,27 +8,13 @@ import numpy as np
 
 from tfopt.data import Arrays, ArraySplit, Split, leaves, matched
 from tfopt.errors import DataError
-from tfopt.task.losses import each, loss_name, of_logits
+from tfopt.task.losses import CROSSENTROPIES, OF_NUMBERS, each, loss_name, of_logits
 
 Shape = tuple[int | None, ...]
 
 # Losses whose labels have the shape of the outputs; axes of length 1 may be left out.
-_SAME_SHAPE = {
-    "binary_crossentropy",
-    "categorical_crossentropy",
-    "huber",
-    "huber_loss",
-    "kl_divergence",
-    "kullback_leibler_divergence",
-    "log_cosh",
-    "mae",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "mse",
-    "poisson",
-}
 _SPARSE = "sparse_categorical_crossentropy"
-_OF_PROBABILITIES = ("binary_crossentropy", "categorical_crossentropy", _SPARSE)
+_SAME_SHAPE = (CROSSENTROPIES - {_SPARSE}) | OF_NUMBERS | {"kl_divergence"}
 _KINDS = {"b": "integers", "i": "integers", "u": "integers", "f": "floating point"}
 
 
@@ -146,9 +132,7 @@ def unfit_losses(model: Any, loss: Any) -> list[str]:
         "such as tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True), or the "
         "flag --from_logits"
         for name, output, own in zip(names, model.outputs, each(loss, names), strict=True)
-        if loss_name(own) in _OF_PROBABILITIES
-        and not of_logits(own)
-        and scale_of(output) == "logits"
+        if loss_name(own) in CROSSENTROPIES and not of_logits(own) and scale_of(output) == "logits"
     ]
 
 

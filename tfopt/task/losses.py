@@ -28,10 +28,20 @@ _FUNCTIONS = (
     "sparse_categorical_crossentropy",
     "squared_hinge",
 )
-_ALIASES = (
-    *("BCE", "KLD", "MAE", "MAPE", "MSE", "MSLE", "bce", "kld", "mae", "mape", "mse", "msle"),
-    *("huber_loss", "kullback_leibler_divergence", "logcosh"),
-)
+# Keras knows these in capitals, too
+_SHORT = {
+    "bce": "binary_crossentropy",
+    "kld": "kl_divergence",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+}
+_ALIASES = _SHORT | {
+    "huber_loss": "huber",
+    "kullback_leibler_divergence": "kl_divergence",
+    "logcosh": "log_cosh",
+}
 _CLASSES = (
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
@@ -51,26 +61,26 @@ _CLASSES = (
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
 )
-NAMES = frozenset({*_FUNCTIONS, *_ALIASES, *_CLASSES})
+NAMES = frozenset({*_FUNCTIONS, *_ALIASES, *map(str.upper, _SHORT), *_CLASSES})
 
 # before a capital that follows a small letter, or that a small letter follows: KL|Divergence
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-_OF_NUMBERS = {
-    "huber",
-    "huber_loss",
-    "log_cosh",
-    "logcosh",
-    "mae",
-    "mape",
-    "mean_absolute_error",
-    "mean_absolute_percentage_error",
-    "mean_squared_error",
-    "mean_squared_logarithmic_error",
-    "mse",
-    "msle",
-    "poisson",
-}
+CROSSENTROPIES = frozenset(name for name in _FUNCTIONS if name.endswith("crossentropy"))
+"""Losses of probabilities, or of logits if they are told so."""
+
+OF_NUMBERS = frozenset(
+    {
+        "huber",
+        "log_cosh",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_error",
+        "mean_squared_logarithmic_error",
+        "poisson",
+    }
+)
+"""Losses of a regression."""
 
 
 def check_name(name: str) -> None:
@@ -97,7 +107,7 @@ def check_name(name: str) -> None:
 
 
 def each(loss: Any, outputs: Sequence[str]) -> list[Any]:
-    """Returns the loss of each output.
+    """Returns the loss of each output; a single one goes with a single output of any name.
 
     Args:
         loss: The task's loss; one for all outputs, or a dict or list of several.
@@ -107,6 +117,8 @@ def each(loss: Any, outputs: Sequence[str]) -> list[Any]:
         >>> each({"age": "mae"}, ["name", "age"])
         [None, 'mae']
     """
+    if isinstance(loss, dict) and len(loss) == len(outputs) == 1:
+        return list(loss.values())
     if isinstance(loss, dict):
         return [loss.get(name) for name in outputs]
     if isinstance(loss, (list, tuple)) and len(loss) == len(outputs):
@@ -115,18 +127,23 @@ def each(loss: Any, outputs: Sequence[str]) -> list[Any]:
 
 
 def loss_name(loss: Any) -> str | None:
-    """Returns the name of a Keras loss in lower case with underscores; None if it has none.
+    """Returns the one name of a Keras loss, that of its function; None if it has none.
+
+    Args:
+        loss: A name, a loss or a function; of one that is not Keras' own, its name in lower case
+            with underscores is returned.
 
     Example:
-        >>> loss_name("sparse_categorical_crossentropy")
-        'sparse_categorical_crossentropy'
-        >>> loss_name("KLDivergence")
-        'kl_divergence'
+        >>> loss_name("BCE"), loss_name("KLDivergence")
+        ('binary_crossentropy', 'kl_divergence')
     """
-    if isinstance(loss, str):
-        return _snake(loss)
-    name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
-    return _snake(name) if isinstance(name, str) else None
+    name = loss
+    if not isinstance(loss, str):
+        name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
+    if not isinstance(name, str):
+        return None
+    snake = _WORD_BEGINS.sub("_", name).lower()
+    return _ALIASES.get(snake, snake)
 
 
 def of_logits(loss: Any) -> bool:
@@ -149,7 +166,7 @@ def of_numbers(loss: Any) -> bool:
         >>> of_numbers("mae"), of_numbers("categorical_crossentropy")
         (True, False)
     """
-    return loss_name(loss) in _OF_NUMBERS
+    return loss_name(loss) in OF_NUMBERS
 
 
 def _set_from_logits(loss: Any) -> bool:
@@ -167,7 +184,3 @@ def _registered(name: str) -> bool:
         return tf_keras.losses.get(name) is not None
     except (ValueError, TypeError):
         return False
-
-
-def _snake(name: str) -> str:
-    return _WORD_BEGINS.sub("_", name).lower()

@@ -217,8 +217,10 @@ def fit_steps(
     with of_training(model, task), _statistics_within(model, steps), traced:
         for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
             if first < last and not (losses and model.stop_training):
+                # read ahead no further: the next iterator goes on where this one has ended
+                ahead = dataset.take((last - first) * length).prefetch(tf.data.AUTOTUNE)
                 history = model.fit(
-                    dataset,
+                    ahead,
                     initial_epoch=first,
                     epochs=last,
                     steps_per_epoch=length,

@@ -1,4 +1,4 @@
-"""The training data on its way to the model: shuffled, batched, augmented, ahead of its time."""
+"""The training data on its way to the model: shuffled, batched, augmented."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def batches(task: Task, *, shared: bool = False) -> tf.data.Dataset:
     options = tf.data.Options()
     # each worker reads all and keeps its part: there are no files to share out
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return dataset.with_options(options)
 
 
 def in_memory(split: Split) -> Split:
