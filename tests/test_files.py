@@ -90,6 +90,37 @@ def test_overwriting_never_deletes_other_files(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+def test_overwriting_never_deletes_other_files_in_folders_of_the_result(tmp_path):
+    goal = tmp_path / "app"
+    with write_directory(goal) as folder:
+        (folder / "examples").mkdir()
+        (folder / "examples" / "a.png").write_text("1")
+    (goal / "examples" / "mine.txt").write_text("years of work")
+    (goal / "examples" / "link").symlink_to(tmp_path)
+    expected = r"which holds other files: examples/link, examples/mine\.txt; .* move those"
+    with (
+        pytest.raises(OutputExistsError, match=expected),
+        write_directory(goal, overwrite=True) as folder,
+    ):
+        (folder / "examples").mkdir()
+        (folder / "examples" / "a.png").write_text("2")
+    assert (goal / "examples" / "mine.txt").read_text() == "years of work"
+    assert (goal / "examples" / "a.png").read_text() == "1"
+    assert os.listdir(tmp_path) == ["app"]
+
+
+def test_a_folder_where_the_new_result_has_a_file_is_not_deleted(tmp_path):
+    goal = tmp_path / "app"
+    (goal / "labels").mkdir(parents=True)
+    (goal / "labels" / "mine.txt").write_text("years of work")
+    with (
+        pytest.raises(OutputExistsError, match=r"other files: labels/mine\.txt"),
+        write_directory(goal, overwrite=True) as folder,
+    ):
+        (folder / "labels").write_text("1")
+    assert (goal / "labels" / "mine.txt").read_text() == "years of work"
+
+
 def test_a_file_in_the_way_is_refused(tmp_path):
     goal = tmp_path / "result"
     goal.write_text("a file")

@@ -167,8 +167,7 @@ def _refuse_other_files(goal: Path, staged: Path) -> None:
             expected="a directory",
             fix="choose another path",
         )
-    old = {path.name for path in goal.iterdir()} if goal.exists() else set()
-    others = sorted(old - {path.name for path in staged.iterdir()})
+    others = sorted(_files(goal) - _files(staged))
     if others:
         raise OutputExistsError(
             received=f"the output {os.fspath(goal)!r}, which holds other files: "
@@ -176,6 +175,15 @@ def _refuse_other_files(goal: Path, staged: Path) -> None:
             expected="a directory holding nothing but an earlier result",
             fix="choose another directory, or move those files away",
         )
+
+
+def _files(directory: Path) -> set[str]:
+    """The paths in a directory and its folders of all that is no folder."""
+    return {
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def _swap(staged: Path, goal: Path) -> None:
