@@ -155,6 +155,33 @@ def test_a_swap_that_fails_puts_the_old_result_back(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["result"]
 
 
+def test_a_result_that_cannot_be_moved_away_stays_alone(tmp_path, monkeypatch):
+    goal = tmp_path / "result"
+    _save(goal)
+
+    def fail(*_):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(type(goal), "rename", fail)
+    with (
+        pytest.raises(OutputError, match="in use"),
+        write_directory(goal, overwrite=True) as folder,
+    ):
+        (folder / "a").write_text("new")
+    assert (goal / "a").read_text() == "1"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_the_umask_of_the_process_is_never_touched(tmp_path, monkeypatch):
+    mask = os.umask(0)
+    os.umask(mask)
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("other threads write files, too"))
+    write_file(tmp_path / "model.tflite", b"1")
+    _save(tmp_path / "result")
+    assert stat.S_IMODE((tmp_path / "model.tflite").stat().st_mode) == 0o666 & ~mask
+    assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == 0o777 & ~mask
+
+
 def _save(path):
     with write_directory(path) as folder:
         (folder / "a").write_text("1")

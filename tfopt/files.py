@@ -12,6 +12,11 @@ from pathlib import Path
 
 from tfopt.errors import OutputError, OutputExistsError, TfoptError
 
+# mkstemp and mkdtemp make private files; a result should have the permissions of any other. The
+# mask can only be read by setting it, for all threads: once, and to one that opens nothing.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Writes a file, replacing an older one: after a crash there is the old or the new one, whole.
@@ -42,7 +47,7 @@ def _write(path: Path, content: bytes | str) -> None:
             stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -136,7 +141,7 @@ def _staged(goal: Path, overwrite: bool) -> Iterator[Path]:
         _refuse_other_files(goal, staged)
         for path in staged.rglob("*"):
             _sync(path)
-        staged.chmod(0o777 & ~_umask())
+        staged.chmod(0o777 & ~_UMASK)
         _swap(staged, goal)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
@@ -191,11 +196,12 @@ def _swap(staged: Path, goal: Path) -> None:
         staged.rename(goal)
         return
     old = Path(tempfile.mkdtemp(dir=goal.parent, prefix=f".{goal.name}.old."))
-    goal.rename(old / goal.name)
     try:
+        goal.rename(old / goal.name)
         staged.rename(goal)
     except BaseException:
-        (old / goal.name).rename(goal)
+        if not goal.exists():
+            (old / goal.name).rename(goal)
         raise
     finally:
         if goal.exists():
@@ -210,10 +216,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    # mkstemp and mkdtemp make private files; a result should have the permissions of any other
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
