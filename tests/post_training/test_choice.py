@@ -13,7 +13,7 @@ from tfopt.techniques.quantization_aware import QuantizationAware
 from tfopt.techniques.weight_clustering import WeightClustering
 from tfopt.testing import depthwise_net, small_cnn
 from tfopt.testing.stress import stress
-from tfopt.tflite.convert import convert
+from tfopt.tflite.convert import converted
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def test_the_report_tells_what_was_tried_each_file_made_once(uneven, digits, mon
 
     def counted(model, *, task, target):
         made.append((model, target))
-        return convert(model, task=task, target=target)
+        return converted(model, task=task, target=target)
 
-    monkeypatch.setattr("tfopt.measurement.convert", counted)
+    monkeypatch.setattr("tfopt.measurement.converted", counted)
     result = tfopt.optimize(uneven, [], task=digits, target=tfopt.Target.int8())
     assert len({(id(model), target) for model, target in made}) == len(made) >= 4
     assert [step.name for step in result.report.steps] == [
