@@ -1,6 +1,7 @@
-"""The dependency rule: each module imports only from lower levels, and importing tfopt is cheap."""
+"""The dependency rule of README's table, and that importing tfopt is cheap."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,37 +9,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tfopt"
-
-# Lowest first. A package stands for all its modules, which may import each other.
-LEVELS = [
-    {"errors"},
-    {"cache", "data", "files", "fingerprints", "optional", "progress", "settings", "tables"},
-    {"target", "technique"},
-    {"report", "keras2"},
-    {"keras3"},
-    {"datasets", "keras_gate"},
-    {"facts", "graph", "selection", "task", "tflite"},
-    {"factorization", "measure", "preprocessing", "quantization", "teaching", "usage"},
-    {"training"},
-    {"fine_tuning"},
-    {"measurement", "rounding", "wrapping"},
-    {"channels", "importance", "masks", "shared_weights"},
-    {"sensitivity"},
-    {"techniques"},
-    {"recipe"},
-    {"checkpoints", "post_training", "reporting"},
-    {"chain"},
-    {"ablation", "conversion", "optimization"},
-    {"reproduction", "shipping", "testing"},
-    {"flags"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
-]
+README = PACKAGE.parent / "README.md"
+SHIPPED = str(PACKAGE.parent / "tflite_models" / "digits_cnn_int8" / "model.tflite")
 
 
-def level_of(unit: str) -> int:
-    return next(index for index, units in enumerate(LEVELS) if unit in units)
+def table() -> list[str]:
+    """The modules of README's table, lowest first; a package stands for all its modules."""
+    rows = re.findall(r"^\| \d+ \| (`.*?`) \|", README.read_text(encoding="utf-8"), re.M)
+    return [name.rstrip("/") for row in rows for name in re.findall(r"`(.*?)`", row)]
 
 
 def unit_of(path: Path) -> str:
@@ -64,7 +42,12 @@ def imported_names(path: Path) -> set[str]:
     return {name for name in names if name.startswith("tfopt.")}
 
 
+LEVELS = table()
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def test_the_table_of_the_readme_has_each_module_once():
+    assert sorted(LEVELS) == sorted({unit_of(path) for path in MODULES})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -72,15 +55,16 @@ def test_imports_only_from_lower_levels(path):
     unit = unit_of(path)
     for name in imported_names(path):
         other = name.split(".")[1]
-        allowed = other == unit or level_of(other) < level_of(unit)
+        allowed = other == unit or LEVELS.index(other) < LEVELS.index(unit)
         if unit == "techniques" and other == "techniques":
             allowed = False  # a technique never imports a sibling
-        assert allowed, f"{path.name} ({unit}) imports {name}, which is not on a lower level"
+        assert allowed, f"{path.name} ({unit}) imports {name}, not before it in README's table"
 
 
 def test_no_module_is_longer_than_the_limit():
-    long = {path.name: len(path.read_text().splitlines()) for path in MODULES}
-    assert {name: lines for name, lines in long.items() if lines > 330} == {}
+    lines = {path.relative_to(PACKAGE): len(path.read_text().splitlines()) for path in MODULES}
+    assert len(lines) == len(MODULES)
+    assert {path: count for path, count in lines.items() if count > 330} == {}
 
 
 def modules_after(code: str) -> set[str]:
@@ -96,7 +80,10 @@ def modules_after(code: str) -> set[str]:
     [
         "import tfopt",
         "import tfopt; tfopt.Target, tfopt.Task, tfopt.Recipe, tfopt.Report",
-        "import tfopt; tfopt.inspect, tfopt.evaluate, tfopt.benchmark",
+        f"import tfopt; tfopt.inspect({SHIPPED!r})",
+        f"import tfopt; tfopt.evaluate({SHIPPED!r}, task=tfopt.Task.digits())",
+        f"import tfopt; tfopt.benchmark({SHIPPED!r}, runs=5)",
+        f"import tfopt; tfopt.profile({SHIPPED!r}, runs=5)",
         "import tfopt; tfopt.Task.digits()",
         "import tfopt; tfopt.ship",
     ],

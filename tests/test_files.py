@@ -90,6 +90,37 @@ def test_overwriting_never_deletes_other_files(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+def test_overwriting_never_deletes_other_files_in_folders_of_the_result(tmp_path):
+    goal = tmp_path / "app"
+    with write_directory(goal) as folder:
+        (folder / "examples").mkdir()
+        (folder / "examples" / "a.png").write_text("1")
+    (goal / "examples" / "mine.txt").write_text("years of work")
+    (goal / "examples" / "link").symlink_to(tmp_path)
+    expected = r"which holds other files: examples/link, examples/mine\.txt; .* move those"
+    with (
+        pytest.raises(OutputExistsError, match=expected),
+        write_directory(goal, overwrite=True) as folder,
+    ):
+        (folder / "examples").mkdir()
+        (folder / "examples" / "a.png").write_text("2")
+    assert (goal / "examples" / "mine.txt").read_text() == "years of work"
+    assert (goal / "examples" / "a.png").read_text() == "1"
+    assert os.listdir(tmp_path) == ["app"]
+
+
+def test_a_folder_where_the_new_result_has_a_file_is_not_deleted(tmp_path):
+    goal = tmp_path / "app"
+    (goal / "labels").mkdir(parents=True)
+    (goal / "labels" / "mine.txt").write_text("years of work")
+    with (
+        pytest.raises(OutputExistsError, match=r"other files: labels/mine\.txt"),
+        write_directory(goal, overwrite=True) as folder,
+    ):
+        (folder / "labels").write_text("1")
+    assert (goal / "labels" / "mine.txt").read_text() == "years of work"
+
+
 def test_a_file_in_the_way_is_refused(tmp_path):
     goal = tmp_path / "result"
     goal.write_text("a file")
@@ -122,6 +153,33 @@ def test_a_swap_that_fails_puts_the_old_result_back(tmp_path, monkeypatch):
         (folder / "a").write_text("new")
     assert (goal / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["result"]
+
+
+def test_a_result_that_cannot_be_moved_away_stays_alone(tmp_path, monkeypatch):
+    goal = tmp_path / "result"
+    _save(goal)
+
+    def fail(*_):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(type(goal), "rename", fail)
+    with (
+        pytest.raises(OutputError, match="in use"),
+        write_directory(goal, overwrite=True) as folder,
+    ):
+        (folder / "a").write_text("new")
+    assert (goal / "a").read_text() == "1"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+def test_the_umask_of_the_process_is_never_touched(tmp_path, monkeypatch):
+    mask = os.umask(0)
+    os.umask(mask)
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("other threads write files, too"))
+    write_file(tmp_path / "model.tflite", b"1")
+    _save(tmp_path / "result")
+    assert stat.S_IMODE((tmp_path / "model.tflite").stat().st_mode) == 0o666 & ~mask
+    assert stat.S_IMODE((tmp_path / "result").stat().st_mode) == 0o777 & ~mask
 
 
 def _save(path):

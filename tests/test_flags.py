@@ -66,6 +66,12 @@ def test_a_folder_of_images_is_a_path(tmp_path):
     [
         ([], SettingError, "no --dataset; .*--dataset=digits, a TFDS name such as mnist"),
         (["--dataset=digits", "--image_size=8"], SettingError, "no --image_size for the embedded"),
+        (["--dataset=digits", "--data_dir=d"], SettingError, "no --data_dir for the embedded"),
+        (
+            ["--dataset=./images", "--image_size=8", "--data_dir=d"],
+            SettingError,
+            "--data_dir=d with --dataset=./images; expected no --data_dir for a folder of images",
+        ),
         (["--dataset=mnist", "--channels=3"], SettingError, "no --channels for a TFDS set"),
         (["--dataset=mnist", "--image_size=8x8x3"], SettingError, "--image_size=8x8x3; expected a"),
         (["--dataset=mnist", "--image_size=0"], SettingError, "--image_size=0; expected a number"),

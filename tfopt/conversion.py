@@ -11,7 +11,7 @@ from tfopt.errors import BudgetError, SettingError
 from tfopt.keras_gate import load_model
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.target import Target, check_target
-from tfopt.tflite.convert import convert as convert_as_it_is
+from tfopt.tflite.convert import converted
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -93,28 +93,22 @@ def convert_and_tell(
             expected="validation data to measure the drop on",
             fix="pass task=tfopt.Task.from_arrays(...)",
         )
-    if task is None:
-        return _as_it_is(model, None, target, representative), None
-    loaded = load_model(model)
-    if limit is None and not can_refine(loaded, target):
-        return _as_it_is(loaded, task, target, representative), None
-    if representative is not None:
-        inputs = as_arrays(representative, "the representative inputs")
-        task = dataclasses.replace(task, representative=inputs)
-        target = _with_all(target, length(inputs))
-    refined = refine(loaded, task=task, target=target)
-    if not refined.keeps_budget:
-        raise _too_large_a_drop(refined)
-    for warning in refined.best.warnings:
+    loaded = model if task is None else load_model(model)
+    refined = None
+    if task is None or (limit is None and not can_refine(loaded, target)):
+        tflite, told = converted(loaded, task=task, target=target, representative=representative)
+    else:
+        if representative is not None:
+            inputs = as_arrays(representative, "the representative inputs")
+            task = dataclasses.replace(task, representative=inputs)
+            target = _with_all(target, length(inputs))
+        refined = refine(loaded, task=task, target=target)
+        if not refined.keeps_budget:
+            raise _too_large_a_drop(refined)
+        tflite, told = refined.best.tflite, refined.best.warnings
+    for warning in told:
         warnings.warn(warning, stacklevel=3)
-    return refined.best.tflite, refined
-
-
-def _as_it_is(
-    model: Any, task: Task | None, target: Target, representative: Arrays | None
-) -> bytes:
-    """The plain conversion."""
-    return convert_as_it_is(model, task=task, target=target, representative=representative)
+    return tflite, refined
 
 
 def _with_all(target: Target, samples: int) -> Target:

@@ -12,6 +12,11 @@ from pathlib import Path
 
 from tfopt.errors import OutputError, OutputExistsError, TfoptError
 
+# mkstemp and mkdtemp make private files; a result should have the permissions of any other. The
+# mask can only be read by setting it, for all threads: once, and to one that opens nothing.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Writes a file, replacing an older one: after a crash there is the old or the new one, whole.
@@ -42,7 +47,7 @@ def _write(path: Path, content: bytes | str) -> None:
             stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -136,7 +141,7 @@ def _staged(goal: Path, overwrite: bool) -> Iterator[Path]:
         _refuse_other_files(goal, staged)
         for path in staged.rglob("*"):
             _sync(path)
-        staged.chmod(0o777 & ~_umask())
+        staged.chmod(0o777 & ~_UMASK)
         _swap(staged, goal)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
@@ -167,8 +172,7 @@ def _refuse_other_files(goal: Path, staged: Path) -> None:
             expected="a directory",
             fix="choose another path",
         )
-    old = {path.name for path in goal.iterdir()} if goal.exists() else set()
-    others = sorted(old - {path.name for path in staged.iterdir()})
+    others = sorted(_files(goal) - _files(staged))
     if others:
         raise OutputExistsError(
             received=f"the output {os.fspath(goal)!r}, which holds other files: "
@@ -178,16 +182,26 @@ def _refuse_other_files(goal: Path, staged: Path) -> None:
         )
 
 
+def _files(directory: Path) -> set[str]:
+    """The paths in a directory and its folders of all that is no folder."""
+    return {
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
 def _swap(staged: Path, goal: Path) -> None:
     if not goal.exists():
         staged.rename(goal)
         return
     old = Path(tempfile.mkdtemp(dir=goal.parent, prefix=f".{goal.name}.old."))
-    goal.rename(old / goal.name)
     try:
+        goal.rename(old / goal.name)
         staged.rename(goal)
     except BaseException:
-        (old / goal.name).rename(goal)
+        if not goal.exists():
+            (old / goal.name).rename(goal)
         raise
     finally:
         if goal.exists():
@@ -202,10 +216,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    # mkstemp and mkdtemp make private files; a result should have the permissions of any other
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

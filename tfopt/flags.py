@@ -91,6 +91,11 @@ def define_output(values: flags.FlagValues, text: str, *, output: str | None = N
         output: Where, if nothing is said.
     """
     _string(values, "output", output, text)
+    define_overwrite(values)
+
+
+def define_overwrite(values: flags.FlagValues) -> None:
+    """Defines whether an output may hold something."""
     _boolean(values, "overwrite", "replace what is there")
 
 
@@ -128,9 +133,10 @@ def _task(values: flags.FlagValues) -> Task:
         )
     image_size = _image_size(values.image_size)
     if name == "digits":
-        _refuse(values, ("image_size", "channels"), "the embedded digits")
+        _refuse(values, ("image_size", "channels", "data_dir"), "the embedded digits")
         return Task.digits(**settings)
     if name.startswith(_FOLDER_STARTS) or (os.sep in name and os.path.isdir(name)):
+        _refuse(values, ("data_dir",), "a folder of images")
         if image_size is None:
             raise SettingError(
                 received=f"--dataset={name} without --image_size",

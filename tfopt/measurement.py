@@ -10,7 +10,6 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from tfopt.data import DataWarning
 from tfopt.errors import InterpreterError
 from tfopt.measure.comparison import agreed, compare, divergence
 from tfopt.measure.cost import Latency, benchmark_interleaved, ratio
@@ -31,9 +30,8 @@ from tfopt.report import (
 from tfopt.report.budgets import judged
 from tfopt.target import Target
 from tfopt.technique import Selection
-from tfopt.tflite.convert import FixedLengthWarning, FloatOpsWarning, convert
+from tfopt.tflite.convert import FloatOpsWarning, converted
 from tfopt.tflite.inspect import inspect
-from tfopt.tflite.likeness import InexactFileWarning
 
 if TYPE_CHECKING:
     import tf_keras
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 _PROFILE_RUNS, _PROFILE_SECONDS = 50, 5.0
-_OF_THE_FILE = (DataWarning, FixedLengthWarning, FloatOpsWarning, InexactFileWarning)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -259,16 +256,7 @@ def measured(model: tf_keras.Model, task: Task, target: Target) -> Measured:
         >>> found.quality.split, found.warnings
         ('validation', ())
     """
-    with warnings.catch_warnings(record=True) as caught:
-        for category in _OF_THE_FILE:
-            warnings.simplefilter("always", category)
-        tflite = convert(model, task=task, target=target)
-    for warning in caught:
-        if not issubclass(warning.category, _OF_THE_FILE):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
-    told = tuple(w.message for w in caught if isinstance(w.message, _OF_THE_FILE))
+    tflite, told = converted(model, task=task, target=target)
     quality = evaluate(tflite, task=task, split="validation")
     return Measured(model=model, target=target, tflite=tflite, quality=quality, warnings=told)
 

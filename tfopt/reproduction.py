@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING
 from tfopt import cache
 from tfopt.errors import DataError, ModelError, SettingError
 from tfopt.facts import weights_checksum
+from tfopt.files import checksum
 from tfopt.keras_gate import load_model
 from tfopt.optimization import BASELINE_FILE, optimize
 from tfopt.recipe import Recipe
+from tfopt.reporting.saved import MODEL_FILE
 
 if TYPE_CHECKING:
     from tfopt.task import Task
@@ -55,16 +56,16 @@ def reproduce(
     """
     folder = Path(directory)
     recipe = Recipe.load(folder)
-    saved = folder / "model.tflite"
+    saved = folder / MODEL_FILE
     if not saved.exists():
         raise SettingError(
-            received=f"{str(folder)!r}, which holds no model.tflite",
+            received=f"{str(folder)!r}, which holds no {MODEL_FILE}",
             expected="the directory of a result, as result.save() writes it",
             fix="give that directory",
         )
     content = saved.read_bytes()
-    if hashlib.sha256(content).hexdigest() != recipe.made_from.get("tflite_sha256"):
-        message = "model.tflite is not the file the recipe names: it was changed after it was saved"
+    if checksum(saved) != recipe.made_from.get("tflite_sha256"):
+        message = f"{MODEL_FILE} is not what the recipe names: it was changed after it was saved"
         return Reproduction(False, message, content)
     baseline = load_model(folder / BASELINE_FILE)
     if weights_checksum(baseline) != recipe.made_from.get("baseline"):

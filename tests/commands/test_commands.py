@@ -153,7 +153,9 @@ def test_sensitivity_shows_layers(folder, capsys, tmp_path):
     assert code == 0
     assert "hidden (kernel)" in out and "90%" in out
     assert svg.read_text().count("<rect") == 4 and "hidden (kernel)" in svg.read_text()
-    code, out, _ = run(capsys, *arguments, *more, "--json")  # from the cache
+    code, _, err = run(capsys, *arguments, *more)
+    assert code == 2 and "which exists" in err
+    code, out, _ = run(capsys, *arguments, *more, "--json", "--overwrite")  # from the cache
     assert json.loads(out)["change"] == "MagnitudePruning"
     assert len(list(cache.iterdir())) == 1
     code, _, err = run(capsys, *arguments, "--strengths=half")

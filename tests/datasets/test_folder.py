@@ -62,6 +62,15 @@ def test_folders_for_the_splits_are_kept(tmp_path):
     assert load(tmp_path).validation.size == 2
 
 
+def test_two_folders_for_one_split_are_refused(tmp_path):
+    for split in ("train", "val", "validation"):
+        for name in ("a", "b"):
+            write_images(tmp_path / split / name, count=2, value=1)
+    message = r"'val' and 'validation' in .*; expected one folder for each split"
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+
+
 def test_damaged_files_are_named(folder):
     (folder / "dog" / "005.JPG").write_bytes(b"not an image")
     (folder / "cat" / "002.png").write_bytes(b"")

@@ -66,5 +66,10 @@ def test_the_command_prints_and_writes(make_result, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "The two files are the same, byte for byte." in told
     assert told.endswith(f"Wrote {page}\n") and page.read_text().startswith("<!DOCTYPE html>")
+    page.write_text("my notes")
+    assert cli.main(["diff", *folders, f"--html={page}"]) == 2
+    assert "which exists" in capsys.readouterr().err and page.read_text() == "my notes"
+    assert cli.main(["diff", *folders, f"--html={page}", "--overwrite"]) == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
     assert cli.main(["diff", folders[0]]) == 2
     assert "expected two arguments, DIRECTORY_A DIRECTORY_B" in capsys.readouterr().err

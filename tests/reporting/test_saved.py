@@ -134,6 +134,17 @@ def test_a_full_disk_leaves_the_old_page_whole(make_result, monkeypatch, capsys)
     assert {path.name for path in folder.iterdir()} == names
 
 
+def test_the_page_is_drawn_again_but_no_other_file_replaced(make_result, tmp_path, capsys):
+    folder, other = make_result(), tmp_path / "other.html"
+    for _ in range(2):
+        assert cli.main(["report", str(folder)]) == 0
+    other.write_text("my notes")
+    assert cli.main(["report", str(folder), f"--output={other}"]) == 2
+    assert "which exists" in capsys.readouterr().err and other.read_text() == "my notes"
+    assert cli.main(["report", str(folder), f"--output={other}", "--overwrite"]) == 0
+    assert other.read_text() == (folder / "report.html").read_text()
+
+
 def test_a_place_that_cannot_be_written_is_named(make_result, capsys):
     folder = make_result()
     for place in ("/proc/nowhere/report.html", str(folder / "model.tflite" / "report.html")):

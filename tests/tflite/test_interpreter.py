@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import tfopt
 from tfopt.errors import DataError, InterpreterError, MissingPackageError, SettingError
 from tfopt.tflite import interpreter
 from tfopt.tflite.interpreter import TFLiteModel
@@ -68,6 +69,19 @@ def test_kernels_can_be_chosen(int8_file, images):
     )
     assert np.abs(builtin - reference).max() <= 2 / 256
     assert (default.argmax(axis=1) == builtin.argmax(axis=1)).mean() > 0.95
+
+
+def test_a_twin_keeps_tensors_as_its_model_does(int8_file, images):
+    model = TFLiteModel(int8_file, keep_tensors=True)
+    model.learn_batch(images)
+    inside = [op.outputs[0].index for op in tfopt.inspect(int8_file).ops]
+    ours, twins = (
+        [values for _, held in each.activations(images, inside) for values in held]
+        for each in (model, model.twin())
+    )
+    assert len(ours) == len(twins) > len(inside)
+    for our, twin in zip(ours, twins, strict=True):
+        np.testing.assert_array_equal(our, twin)
 
 
 def test_a_batch_is_small_enough_for_the_cache(float_file, make_file):

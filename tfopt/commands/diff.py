@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfopt.flags import two_arguments
+from tfopt.files import refuse_existing, write_file
+from tfopt.flags import define_overwrite, two_arguments
 
 SUMMARY = "Shows two saved results side by side."
 ARGUMENTS = "DIRECTORY_A DIRECTORY_B"
@@ -15,13 +16,15 @@ ARGUMENTS = "DIRECTORY_A DIRECTORY_B"
 def define(values: flags.FlagValues) -> None:
     """Defines the flags."""
     flags.DEFINE_string("html", None, "also write a page, to this file", flag_values=values)
+    define_overwrite(values)
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Prints the comparison."""
     directories = two_arguments(arguments, ARGUMENTS)
+    if values.html:
+        refuse_existing(values.html, overwrite=values.overwrite)
 
-    from tfopt.files import write_file
     from tfopt.reporting.comparing import compare_results
     from tfopt.reporting.saved import read_result
 

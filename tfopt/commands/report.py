@@ -7,7 +7,8 @@ from pathlib import Path
 
 from absl import flags
 
-from tfopt.flags import one_argument
+from tfopt.files import refuse_existing, write_file
+from tfopt.flags import define_output, one_argument
 
 SUMMARY = "Draws report.html of a saved result again."
 ARGUMENTS = "DIRECTORY"
@@ -15,16 +16,15 @@ ARGUMENTS = "DIRECTORY"
 
 def define(values: flags.FlagValues) -> None:
     """Defines the flags."""
-    flags.DEFINE_string(
-        "output", None, "where to write the page; beside the result by default", flag_values=values
-    )
+    define_output(values, "where to write the page; beside the result by default")
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Writes the page and says where."""
     directory = one_argument(arguments, ARGUMENTS)
+    if values.output:
+        refuse_existing(values.output, overwrite=values.overwrite)
 
-    from tfopt.files import write_file
     from tfopt.reporting.html import page
     from tfopt.reporting.saved import PAGE_FILE, read_result
 

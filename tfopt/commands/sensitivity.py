@@ -9,8 +9,14 @@ from absl import flags
 
 from tfopt.commands import import_tensorflow, refuse_no_dataset
 from tfopt.errors import SettingError
-from tfopt.files import write_file
-from tfopt.flags import define_data, define_metric, one_argument, task_from_flags
+from tfopt.files import refuse_existing, write_file
+from tfopt.flags import (
+    define_data,
+    define_metric,
+    define_overwrite,
+    one_argument,
+    task_from_flags,
+)
 
 SUMMARY = "Measures what a technique costs, done to one layer at a time."
 ARGUMENTS = "MODEL"
@@ -30,6 +36,7 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("cache", None, "directory that keeps what is measured", flag_values=values)
     flags.DEFINE_string("svg", None, "draw into this file", flag_values=values)
+    define_overwrite(values)
     flags.DEFINE_bool("json", False, "print as JSON", flag_values=values)
     define_data(values)
     define_metric(values)
@@ -40,6 +47,8 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     model = one_argument(arguments, ARGUMENTS)
     refuse_no_dataset(values)
     strengths = _strengths(values.strengths)
+    if values.svg is not None:
+        refuse_existing(values.svg, overwrite=values.overwrite)
     import_tensorflow()
 
     from tfopt.recipe import parse_technique

@@ -35,13 +35,15 @@ def image_folder(
 
     Args:
         directory: Holds the classes, or `train`, `validation` and `test`, which hold the classes.
-            What is missing of validation and test is carved from train, a tenth each.
+            Without `validation` (or `val`), a tenth of train is carved for it, and without `test`
+            as well, another tenth for that. With `validation` and no `test`, there is no test part.
         image_format: The size and type of the inputs.
         channels: 3 for RGB, 1 for grey.
         seed: Seeds the carving.
 
     Raises:
-        DataError: There are no images or no classes, or a file cannot be read.
+        DataError: There are no images or no classes, a file cannot be read, or `val` and
+            `validation` are both there.
 
     Warns:
         DataWarning: There are files that are no images.
@@ -53,11 +55,7 @@ def image_folder(
             fix="pass what the model takes",
         )
     root = _directory(directory)
-    folders = {
-        _SPLIT_NAMES[path.name]: path for path in _folders(root) if path.name in _SPLIT_NAMES
-    }
-    if "train" not in folders:
-        folders = {"train": root}
+    folders = _split_folders(root)
     names = tuple(path.name for path in _folders(folders["train"]))
     if len(names) < 2:
         raise DataError(
@@ -83,6 +81,21 @@ def _directory(directory: str | os.PathLike[str]) -> Path:
         expected="a directory with a sub-folder for each class",
         fix="check the path",
     )
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Returns the folder of each split; that of train is the root where there is none."""
+    found = [path for path in _folders(root) if path.name in _SPLIT_NAMES]
+    folders = {_SPLIT_NAMES[path.name]: path for path in found}
+    if "train" not in folders:
+        return {"train": root}
+    if len(folders) < len(found):
+        raise DataError(
+            received=f"'val' and 'validation' in {os.fspath(root)!r}",
+            expected="one folder for each split",
+            fix="put their images together, or move one away",
+        )
+    return folders
 
 
 def _folders(directory: Path) -> list[Path]:

@@ -40,12 +40,14 @@ class Refined:
         best: The file, its target with the layers that were kept in finer numbers, and the model it
             was made from.
         drop: How much of the float model's metric it loses on the validation data.
+        is_changed: Whether anything was done beyond converting the model as the target says.
         trials: All that was tried.
         sensitivity: What more bits in each layer would bring; empty if that was not needed.
     """
 
     best: Trial
     drop: report.Difference
+    is_changed: bool
     trials: tuple[report.Trial, ...]
     sensitivity: tuple[report.LayerSensitivity, ...] = ()
 
@@ -59,11 +61,6 @@ class Refined:
         """How many files were made and measured."""
         measured = sum(trial.validation is not None for trial in self.trials)
         return measured + sum(not row.reason for row in self.sensitivity)
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether anything was done beyond converting the model as the target says."""
-        return not self.trials[0].chosen
 
     @property
     def keeps_budget(self) -> bool:
@@ -139,6 +136,7 @@ def refine(
     return Refined(
         best=best,
         drop=bench.drop(best),
+        is_changed=bool(best.techniques) or best.target != target,
         trials=(*(trial.record(chosen=trial is best) for trial in tried), *refused),
         sensitivity=sensitivity,
     )

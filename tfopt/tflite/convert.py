@@ -79,6 +79,20 @@ def convert(
         Jacob et al., "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", CVPR 2018.
     """
+    tflite, told = converted(model, task=task, target=target, representative=representative)
+    for warning in told:
+        warnings.warn(warning, stacklevel=2)
+    return tflite
+
+
+def converted(
+    model: Any, *, task: Task | None = None, target: Target, representative: Arrays | None = None
+) -> tuple[bytes, tuple[Warning, ...]]:
+    """Converts as `convert` does, without a warning.
+
+    Returns:
+        The file's content; and what `convert` warns of.
+    """
     check_target(target)
     quantizing.check(target)
     litert.check(target)
@@ -91,14 +105,11 @@ def convert(
     if target.numerics not in ("float32", "float16"):
         _check_weights(model)
     samples, keep = _samples(model, task, target, representative)
-    if target.needs_calibration and (told := _of_one_sample(samples)):
-        warnings.warn(told, DataWarning, stacklevel=2)
+    one_sample = _of_one_sample(samples) if target.needs_calibration else ()
     proven = _best(model, samples, target, keep)
     if proven.float_ops is not None and not target.allow_float_ops:
         raise proven.float_ops
-    for warning in proven.told:
-        warnings.warn(warning, stacklevel=2)
-    return proven.tflite
+    return proven.tflite, (*one_sample, *proven.told)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +198,8 @@ def _proven(
     )
     entering, target = _entering(traced, samples, target)
     pixels = [new.dtype != old.dtype for new, old in zip(entering, samples, strict=True)]
-    tflite = with_pixels(export(traced, target, entering), pixels)
+    content, told = export(traced, target, entering)
+    tflite = with_pixels(content, pixels)
     inspection = inspect(tflite)
     kinds = [traced.input_types, [tensor.dtype.name for tensor in model.outputs]]
     proof.check_types(inspection, target, kinds)
@@ -199,12 +211,13 @@ def _proven(
         tflite, found, some, traced=traced, target=target, inspection=inspection
     )
     float_ops = proof.float_ops_error(inspection, target, traced.layers)
-    told: list[Warning] = [_told_of_lengths(model, samples)] if way.fixed_length else []
+    if way.fixed_length:
+        told += (_told_of_lengths(model, samples),)
     if float_ops is not None:
-        told.append(FloatOpsWarning(f"{float_ops.received}."))
+        told += (FloatOpsWarning(f"{float_ops.received}."),)
     if inexact is not None:
-        told.append(InexactFileWarning(inexact))
-    return _Proven(tflite, float_ops, tuple(told))
+        told += (InexactFileWarning(inexact),)
+    return _Proven(tflite, float_ops, told)
 
 
 def _has_wide_activations(target: Target) -> bool:
@@ -285,16 +298,17 @@ def _check_varied(name: str, tensor: Any, array: np.ndarray) -> None:
         )
 
 
-def _of_one_sample(samples: list[np.ndarray]) -> str:
-    """What to say of ranges that one sample gave; empty if several did."""
+def _of_one_sample(samples: list[np.ndarray]) -> tuple[DataWarning, ...]:
+    """What to say of ranges that one sample gave; nothing if several did."""
     if not all((array == array[:1]).all() for array in samples):
-        return ""
+        return ()
     count = len(samples[0])
     what = "A single representative sample" if count == 1 else f"{count} equal samples"
-    return (
+    told = DataWarning(
         f"{what} gave all activation ranges of the file: what others of the device's inputs reach "
         "beyond them is cut off. Calibrate with some hundred samples that differ."
     )
+    return (told,)
 
 
 def _check_weights(model: Any) -> None:

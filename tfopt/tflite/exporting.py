@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +17,9 @@ from tfopt.tflite.keeping import belongs, no_op
 from tfopt.tflite.tracing import Traced
 
 
-def export(traced: Traced, target: Target, samples: Sequence[np.ndarray]) -> bytes:
+def export(
+    traced: Traced, target: Target, samples: Sequence[np.ndarray]
+) -> tuple[bytes, tuple[Warning, ...]]:
     """Converts a traced model.
 
     Exporters write 8-bit weights and activations of one width; layers with 16-bit activations, and
@@ -28,6 +29,9 @@ def export(traced: Traced, target: Target, samples: Sequence[np.ndarray]) -> byt
         traced: The model's inference.
         target: The numerics, types and exporter.
         samples: Calibration data where the target needs it.
+
+    Returns:
+        The file's content; and what to warn of.
 
     Raises:
         ConversionError: The exporter fails, or a layer has no op for 16-bit activations.
@@ -42,21 +46,20 @@ def export(traced: Traced, target: Target, samples: Sequence[np.ndarray]) -> byt
         content = mixed.spliced(content, wide, chosen=_of("keep_int16", target, traced, content))
     if target.numerics == "int4_weights":
         content = int4.pack_weights(content, keep=_of("keep_int8", target, traced, content))
-    return _sparse(content) if target.sparse_encoding else content
+    return _sparse(content) if target.sparse_encoding else (content, ())
 
 
-def _sparse(content: bytes) -> bytes:
+def _sparse(content: bytes) -> tuple[bytes, tuple[Warning, ...]]:
     """The file with its kernels stored sparse, as far as that makes it smaller."""
     encoded, selection = sparse.encode(content)
-    if not selection.touched:
-        reasons = "; ".join(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
-        warnings.warn(
-            f"sparse_encoding makes no kernel of the file smaller ({reasons}): the file stays as "
-            "it is. Of a convolution, about 60 % have to be zero.",
-            sparse.SparseEncodingWarning,
-            stacklevel=2,
-        )
-    return encoded
+    if selection.touched:
+        return encoded, ()
+    reasons = "; ".join(f"{skip.layer}: {skip.reason}" for skip in selection.skipped)
+    told = sparse.SparseEncodingWarning(
+        f"sparse_encoding makes no kernel of the file smaller ({reasons}): the file stays as it "
+        "is. Of a convolution, about 60 % have to be zero."
+    )
+    return encoded, (told,)
 
 
 def _widened(target: Target) -> Target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import os
@@ -91,8 +92,8 @@ class TFLiteModel:
 
     def twin(self) -> TFLiteModel:
         """Returns another interpreter of the same file and settings, for another thread."""
-        other = TFLiteModel(self._content, threads=self._threads, kernels=self._kernels)
-        other._batch = self._batch
+        other = copy.copy(self)
+        other._load()
         return other
 
     def predict(self, x: Arrays) -> list[np.ndarray]:
