@@ -45,7 +45,7 @@ def test_flags_that_are_not_defined_are_left_at_their_defaults():
     assert shared.task_from_flags(values).batch_size == 32
 
 
-def test_a_folder_of_images_is_a_path(tmp_path):
+def test_a_folder_of_images_is_a_path_or_a_name_that_is_no_data_sets(tmp_path, monkeypatch):
     import tensorflow as tf
 
     for name in ("a", "b"):
@@ -59,6 +59,9 @@ def test_a_folder_of_images_is_a_path(tmp_path):
     assert shared.task_from_flags(parse(named, "--image_size=4")).train.x.shape[1:] == (4, 4, 3)
     with pytest.raises(SettingError, match=r"without --image_size; .*--image_size=96"):
         shared.task_from_flags(parse(named))
+    monkeypatch.chdir(tmp_path.parent)
+    named = f"--dataset={tmp_path.name}"
+    assert shared.task_from_flags(parse(named, "--image_size=4")).train.x.shape[1:] == (4, 4, 3)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _task(values: flags.FlagValues) -> Task:
     if name == "digits":
         _refuse(values, ("image_size", "channels", "data_dir"), "the embedded digits")
         return Task.digits(**settings)
-    if name.startswith(_FOLDER_STARTS) or (os.sep in name and os.path.isdir(name)):
+    if _is_folder(name):
         _refuse(values, ("data_dir",), "a folder of images")
         if image_size is None:
             raise SettingError(
@@ -148,6 +148,15 @@ def _task(values: flags.FlagValues) -> Task:
         return Task.from_image_folder(folder, image_size=image_size, channels=channels, **settings)
     _refuse(values, ("channels",), "a TFDS set")
     return Task.from_tfds(name, data_dir=values.data_dir, image_size=image_size, **settings)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name is a folder's: by how it begins, or since it is there and no TFDS set's."""
+    if name.startswith(_FOLDER_STARTS):
+        return True
+    from tfopt.datasets.tfds import is_known
+
+    return os.path.isdir(name) and not is_known(name)
 
 
 def target_from_flags(values: flags.FlagValues = flags.FLAGS) -> Target:

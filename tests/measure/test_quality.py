@@ -156,6 +156,22 @@ def test_a_function_that_fails_is_named(float_file, make_task, images, labels):
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (np.zeros(3), r"gave an array of shape \(3,\) of 150 samples"),
+        (float("nan"), "gave nan of 150 samples"),
+        (np.full(150, np.inf), "gave inf of 150 samples"),
+    ],
+)
+def test_a_function_that_gives_no_number_is_refused(
+    given, told, float_file, make_task, images, labels
+):
+    task = make_task(images, labels, metric=lambda y_true, y_pred: given)
+    with pytest.raises(SettingError, match=f"which {told}; expected a function .* to a number"):
+        evaluate(float_file, task=task)
+
+
 def test_several_outputs_are_matched_by_name_and_averaged(multi_file, make_task):
     generator = np.random.default_rng(0)
     x = {"left": generator.random((40, 3)), "right": generator.random((40, 3))}

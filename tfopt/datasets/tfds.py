@@ -93,6 +93,14 @@ def tfds(
     )
 
 
+def is_known(name: str) -> bool:
+    """Returns whether TFDS has a set of a name, with or without a version or configuration."""
+    import tensorflow_datasets
+
+    known = tensorflow_datasets.list_builders(with_community_datasets=False)
+    return name.partition(":")[0].partition("/")[0] in known
+
+
 def _pinned(builder: Any) -> str:
     """The name that loads this version again."""
     config = f"/{builder.builder_config.name}" if builder.builder_config else ""

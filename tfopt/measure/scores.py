@@ -191,6 +191,8 @@ class FunctionScore:
         statistic = self._statistic()
         with self._named():
             whole = statistic(slice(None))
+            if not np.isfinite(whole):
+                raise self._refusal(f"gave {whole} of {samples:,} samples")
             interval = bootstrap(statistic, samples, seed=seed, resamples=200)
         return Scored(whole, *interval, statistic)
 
@@ -203,7 +205,12 @@ class FunctionScore:
         def value(index: np.ndarray | slice) -> float:
             chosen = [[array[index] for array in side] for side in sides]
             y_true, y_pred = (side[0] if len(sides[1]) == 1 else side for side in chosen)
-            return float(np.mean(np.asarray(self._function(y_true, y_pred))))
+            found = np.asarray(self._function(y_true, y_pred))
+            if found.ndim and len(found) != len(chosen[1][0]):
+                raise self._refusal(
+                    f"gave an array of shape {found.shape} of {len(chosen[1][0]):,} samples"
+                )
+            return float(np.mean(found))
 
         return value
 
@@ -212,12 +219,18 @@ class FunctionScore:
         """What the function raises names it."""
         try:
             yield
+        except SettingError:
+            raise
         except Exception as error:  # the user's own code: anything can come out of it
-            raise SettingError(
-                received=f"metric {self.name}, which raised {type(error).__name__}: {error}",
-                expected="a function of (labels, outputs), arrays of (samples, ...), to a number",
-                fix="try it on model.predict(x) and y",
-            ) from error
+            raise self._refusal(f"raised {type(error).__name__}: {error}") from error
+
+    def _refusal(self, what: str) -> SettingError:
+        return SettingError(
+            received=f"metric {self.name}, which {what}",
+            expected="a function of (labels, outputs), arrays of (samples, ...), to a number, or "
+            "to one for each sample",
+            fix="try it on model.predict(x) and y",
+        )
 
 
 class PerOutput:
