@@ -87,7 +87,7 @@ class TaskBase:
     teacher: Any = None
     strategy: Any = None
     groups: Mapping[str, groupings.Grouping] = dataclasses.field(default_factory=dict)
-    _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
+    _told: set[str] = dataclasses.field(default_factory=set, repr=False)  # copies share it
 
     def __post_init__(self) -> None:
         check_counts(self, batch_size=1, seed=0)
