@@ -30,7 +30,8 @@ def test_defaults(target, io, integer_only):
             "input_type='int8' with numerics='float16'",
         ),
         ({"numerics": "int8", "output_type": "int16"}, "expected one of int8, uint8, float32"),
-        ({"numerics": "int8", "max_bytes": -1}, "max_bytes=-1; expected a budget of at least 0"),
+        ({"numerics": "int8", "max_bytes": -1}, "max_bytes=-1; expected a number, at least 0"),
+        ({"numerics": "int8", "max_bytes": True}, "max_bytes=True; expected a number, at least 0"),
         ({"numerics": "int8", "max_accuracy_drop": "1 %"}, "max_accuracy_drop='1 %'"),
         *(
             ({"numerics": "int8", name: "False"}, f"{name}='False'; expected True or False")

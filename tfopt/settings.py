@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, get_args
 
 from tfopt.errors import SettingError, nearest
@@ -19,9 +20,49 @@ def check_at_least(least: float, **values: float) -> None:
         SettingError: One is smaller, or something else.
     """
     for name, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not value >= least:
+        if not _is_number(value) or not value >= least:
             raise _refusal(name, value, f"a number, at least {least:g}")
+
+
+def check_positive(fix: str, **values: float) -> None:
+    """Refuses what is no finite number above zero.
+
+    Args:
+        fix: A value that would do.
+        values: Settings or arguments, by name.
+
+    Raises:
+        SettingError: One is zero or less, infinite, or something else.
+
+    Example:
+        >>> check_positive("4 is usual", temperature=2.0)
+    """
+    for name, value in values.items():
+        if not _is_number(value) or not 0 < value < math.inf:
+            raise SettingError(received=f"{name}={value!r}", expected="a number above 0", fix=fix)
+
+
+def check_share(fix: str, *, whole: bool = True, **values: float) -> None:
+    """Refuses what is no number from 0 to 1.
+
+    Args:
+        fix: A value that would do.
+        whole: Whether 1 itself, all of it, goes.
+        values: Settings or arguments, by name.
+
+    Raises:
+        SettingError: One is outside, or something else.
+
+    Example:
+        >>> check_share("try 0.5", weight=1.0)
+    """
+    for name, value in values.items():
+        if not _is_number(value) or not 0 <= value <= 1 or (value == 1 and not whole):
+            raise SettingError(
+                received=f"{name}={value!r}",
+                expected="a share from 0 to 1" if whole else f"0 <= {name} < 1",
+                fix=fix,
+            )
 
 
 def check_whole(least: int, **values: int) -> None:
@@ -126,6 +167,11 @@ def check_names(settings: Any, *fields: str) -> None:
                 expected="a tuple of layer names or class names",
                 fix=f"write {field}={named}",
             )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number and no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _refusal(name: str, value: Any, expected: str) -> SettingError:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal, get_args
 
 from tfopt.errors import SettingError, nearest
-from tfopt.settings import check_choices, check_counts, check_flags
+from tfopt.settings import check_at_least, check_choices, check_counts, check_flags, check_names
 
 Numerics = Literal["float32", "float16", "dynamic_range", "int8", "int16x8", "int4_weights"]
 IOType = Literal["float32", "int8", "uint8", "int16"]
@@ -119,6 +119,7 @@ class Target:
             self, representative_choice=Choice, calibration=Calibration, exporter=Exporter
         )
         check_flags(self, "allow_float_ops", "sparse_encoding", "refine")
+        check_names(self, *_KEEPING)
         for field in _KEEPING:
             self._check_layers(field)
         self._check_sparse()
@@ -130,14 +131,8 @@ class Target:
                     fix=f"leave {field} out for the default",
                 )
         check_counts(self, representative_samples=1)
-        for field in BUDGETS:
-            value = getattr(self, field)
-            if value is not None and not (isinstance(value, int | float) and value >= 0):
-                raise SettingError(
-                    received=f"{field}={value!r}",
-                    expected="a budget of at least 0, or None for no budget",
-                    fix="give the most that may be spent",
-                )
+        budgets = {field: getattr(self, field) for field in BUDGETS}
+        check_at_least(0, **{field: value for field, value in budgets.items() if value is not None})
 
     def _check_sparse(self) -> None:
         """The interpreter unpacks sparse kernels of some numerics only."""
@@ -150,16 +145,8 @@ class Target:
             )
 
     def _check_layers(self, field: str) -> None:
-        """Layer names are a tuple, and only some integer files can mix numerics."""
+        """Only some integer files can mix numerics."""
         names = getattr(self, field)
-        if isinstance(names, list):
-            object.__setattr__(self, field, names := tuple(names))
-        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-            raise SettingError(
-                received=f"{field}={names!r}",
-                expected="a tuple of names of Keras layers",
-                fix=f"write {field}=({names!r},)",
-            )
         if names and self.numerics not in _KEEPING[field]:
             raise SettingError(
                 received=f"{field}={names!r} with numerics={self.numerics!r}",

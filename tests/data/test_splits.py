@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfopt.data import ArraySplit, DatasetSplit, concatenate, sample_positions
+from tfopt.data import ArraySplit, DatasetSplit, concatenate, sample_positions, splits
 from tfopt.errors import DataError
 
 X = np.arange(35, dtype=np.float32).reshape(7, 5)
@@ -31,13 +31,14 @@ def test_batches_hold_every_sample_in_order(split, batch_size):
     assert split.size == 7
 
 
-@pytest.mark.parametrize("count", [1, 4, 7, 50])
-def test_a_sample_is_seeded_and_without_replacement(split, count):
-    found = split.sample(count, seed=5)
-    assert len(found) == min(count, 7)
-    assert len(np.unique(found[:, 0])) == len(found)
-    np.testing.assert_array_equal(found, ArraySplit(X, Y).sample(count, seed=5))
-    np.testing.assert_array_equal(found, split.sample(count, seed=5))
+@pytest.mark.parametrize("positions", [[0], [6], [1, 2, 5], list(range(7))])
+def test_samples_are_found_by_their_positions(monkeypatch, split, positions):
+    monkeypatch.setattr(splits, "_READ", 3)
+    wanted = np.array(positions)
+    np.testing.assert_array_equal(split.take(wanted), X[wanted])
+    sides = [concatenate(side) for side in zip(*split.at(wanted), strict=True)]
+    np.testing.assert_array_equal(sides[0], X[wanted])
+    np.testing.assert_array_equal(sides[1], Y[wanted])
 
 
 @given(size=st.integers(1, 50), count=st.integers(1, 60), seed=st.integers(0, 9))
@@ -65,7 +66,7 @@ def test_samples_of_several_inputs(streamed):
 
     dataset = tf.data.Dataset.from_tensor_slices(({"a": X, "b": X * 2}, (Y, Y)))
     split = DatasetSplit(dataset, size=7)
-    found = split.sample(3, seed=0)
+    found = split.take(np.array([0, 3, 4]))
     np.testing.assert_array_equal(found["a"] * 2, found["b"])
     assert isinstance(split.first()[1], tuple)
     assert split.fingerprint() == ArraySplit({"a": X, "b": X * 2}, (Y, Y)).fingerprint()

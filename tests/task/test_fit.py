@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 
 import numpy as np
@@ -171,6 +172,7 @@ def test_logits_are_told_once_of_a_task():
         for _ in range(3):
             tfopt.evaluate(model, task=binary)
         binary.check_training(model)
+        dataclasses.replace(binary, teacher=model).check_training(model)
     texts = [str(one.message) for one in told if one.category is DataWarning]
     assert ["held against the threshold 0.5" in text for text in texts] == [True]
 

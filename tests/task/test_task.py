@@ -107,9 +107,9 @@ def test_the_fingerprint_is_of_every_split():
 
 
 def test_an_unknown_split_is_named():
-    with pytest.raises(DataError, match=r"the split 'valid'; expected 'validation' is nearest"):
+    with pytest.raises(SettingError, match=r"split='valid'; expected 'validation' is nearest"):
         make().split("valid")
-    with pytest.raises(DataError, match=r"the split 'test'; expected .*train, validation"):
+    with pytest.raises(SettingError, match=r"split='test'; expected .*train, validation"):
         make().split("test")
 
 

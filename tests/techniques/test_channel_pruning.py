@@ -149,7 +149,7 @@ def test_a_latency_out_of_reach_is_refused_before_training(task):
         ({"channels": 0.5, "macs": 0.5}, r"channels=0\.5 and macs=0\.5 together"),
         ({"channels": 1.0}, r"expected 0 <= channels < 1"),
         ({"macs": "half"}, "macs='half'"),
-        ({"latency_ms": 0}, "latency_ms=0; expected milliseconds above 0"),
+        ({"latency_ms": 0}, "latency_ms=0; expected a number above 0"),
         ({"latency_ms": 1, "latency_numerics": "int4"}, "one of float32, int8"),
         ({"channels": 0.5, "importance": "l3"}, "one of activation, bn_scale, l1, l2"),
         ({"channels": 0.5, "allocation": "wide"}, "one of global, sensitivity, uniform"),

@@ -154,6 +154,7 @@ def test_clustered_and_fake_quantized_models_are_refused(data):
     [
         ({"sparsity": 1.0}, r"sparsity=1\.0; expected 0 <= sparsity < 1"),
         ({"sparsity": -0.1}, r"sparsity=-0\.1"),
+        ({"sparsity": False}, "sparsity=False; expected 0 <= sparsity < 1"),
         ({"initial_sparsity": 0.9}, r"initial_sparsity=0\.9 above sparsity=0\.5"),
         ({"initial_sparsity": 0.3, "schedule": "constant"}, r"=0\.3 with schedule='constant'"),
         ({"initial_sparsity": 0.3, "m_by_n": (2, 4)}, r"=0\.3 with m_by_n=\(2, 4\)"),

@@ -17,6 +17,7 @@ from tfopt.graph.slicing import slice_channels
 from tfopt.graph.stepping import random_inputs
 from tfopt.keras_gate import tf_keras
 from tfopt.measure.cost import benchmark
+from tfopt.settings import check_positive, check_share
 from tfopt.target import Target
 from tfopt.tflite.convert import FloatOpsWarning, convert
 from tfopt.tflite.likeness import InexactFileWarning
@@ -132,19 +133,10 @@ def aim_of(values: Mapping[str, float | None], numbers: Numbers) -> Aim:
             fix="pass channels=0.5 to remove half of the channels" if not given else "keep one",
         )
     ((name, value),) = given.items()
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in SHARES and not (number and 0 <= value < 1):
-        raise SettingError(
-            received=f"{name}={value!r}",
-            expected=f"0 <= {name} < 1",
-            fix="pass the share to remove, such as 0.5",
-        )
-    if name not in SHARES and not (number and value > 0):
-        raise SettingError(
-            received=f"{name}={value!r}",
-            expected="milliseconds above 0",
-            fix="see the latency of the baseline in a report",
-        )
+    if name in SHARES:
+        check_share("pass the share to remove, such as 0.5", whole=False, **{name: value})
+    else:
+        check_positive("see the milliseconds of the baseline in a report", **{name: value})
     if numbers not in get_args(Numbers):
         raise SettingError(
             received=f"latency_numerics={numbers!r}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfopt.data.arrays import Arrays, leaves, length, select
+from tfopt.data.arrays import Arrays, leaves
 from tfopt.data.splits import Split, sample_positions
 from tfopt.errors import DataError
 
@@ -93,14 +93,7 @@ def _classes(labels: Arrays) -> np.ndarray:
 
 def _points(split: Split, positions: np.ndarray) -> np.ndarray:
     """The samples at some positions as points, each input scaled to the same spread."""
-    parts, start = [], 0
-    for x, _ in split.batches(_BATCH):
-        here = positions[(positions >= start) & (positions < start + length(x))]
-        if len(here):
-            parts.append([_small(array) for _, array in leaves(select(x, here - start))])
-        start += length(x)
-        if start > positions[-1]:
-            break
+    parts = [[_small(array) for _, array in leaves(x)] for x, _ in split.at(positions)]
     inputs = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return np.concatenate([points / (points.std() or 1) for points in inputs], axis=1)
 

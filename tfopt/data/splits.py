@@ -6,7 +6,7 @@ import abc
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from typing_extensions import Self
 
-_FINGERPRINT_BATCH = 1024
+_READ = 1024
 
 
-class Split(abc.ABC):
+class _Samples(abc.ABC):
     """The samples of one of train, validation and test, always in the same order."""
 
     @property
@@ -45,14 +45,21 @@ class Split(abc.ABC):
         """Returns the first samples (at most 256): enough to see shapes and types."""
         return next(self.batches(256))
 
-    def sample(self, count: int, seed: int) -> Arrays:
-        """Returns the inputs of random samples, without replacement, in the split's order.
+    def at(self, positions: np.ndarray) -> Iterator[Batch]:
+        """Yields (inputs, outputs) of the samples at some positions, in order, some at a time.
 
         Args:
-            count: How many; all, if the split has fewer.
-            seed: The same seed gives the same samples.
+            positions: Which samples, ascending, at least one.
         """
-        return self.take(sample_positions(self.size, count, seed))
+        start = 0
+        for x, y in self.batches(_READ):
+            stop = start + length(x)
+            here = positions[(positions >= start) & (positions < stop)] - start
+            if len(here):
+                yield select(x, here), select(y, here)
+            if stop > positions[-1]:
+                return
+            start = stop
 
     def take(self, positions: np.ndarray) -> Arrays:
         """Returns the inputs of the samples at some positions.
@@ -60,16 +67,7 @@ class Split(abc.ABC):
         Args:
             positions: Which samples, ascending, at least one.
         """
-        parts, start = [], 0
-        for x, _ in self.batches(_FINGERPRINT_BATCH):
-            stop = start + length(x)
-            here = positions[(positions >= start) & (positions < stop)]
-            if len(here):
-                parts.append(select(x, here - start))
-            start = stop
-            if start > positions[-1]:
-                break
-        return concatenate(parts)
+        return concatenate([x for x, _ in self.at(positions)])
 
     def fingerprint(self) -> str:
         """Returns a sha256 over names, types, shapes and content, in order.
@@ -77,7 +75,7 @@ class Split(abc.ABC):
         The same samples have the same fingerprint, in memory or streamed.
         """
         digests: dict[str, Any] = {}
-        for batch in self.batches(_FINGERPRINT_BATCH):
+        for batch in self.batches(_READ):
             for side, arrays in zip("xy", batch, strict=True):
                 for name, array in leaves(arrays):
                     key = f"{side}.{name}:{array.dtype.str}{array.shape[1:]}"
@@ -99,7 +97,7 @@ def sample_positions(size: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(size)[:count])
 
 
-class ArraySplit(Split):
+class ArraySplit(_Samples):
     """Samples held in memory.
 
     Args:
@@ -148,7 +146,7 @@ class ArraySplit(Split):
         return select(self.x, positions)
 
 
-class DatasetSplit(Split):
+class DatasetSplit(_Samples):
     """Samples streamed from a `tf.data.Dataset`, never all in memory.
 
     Args:
@@ -208,6 +206,10 @@ class DatasetSplit(Split):
                 expected="samples of one shape that can be read",
                 fix="try it alone: for _ in dataset.batch(32): pass",
             ) from error
+
+
+Split: TypeAlias = ArraySplit | DatasetSplit
+"""The samples of one of train, validation and test, always in the same order."""
 
 
 def _without_places(message: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt import training
 from tfopt.errors import SettingError
+from tfopt.settings import check_counts, check_positive
 from tfopt.technique import Technique
 
 if TYPE_CHECKING:
@@ -47,24 +47,16 @@ class Budgeted(Technique, abc.ABC):
     pruning it further. Only from there on the best weights are looked for."""
 
     def __post_init__(self) -> None:
-        for field, fix in (
-            ("epochs", "epochs may be a fraction: 0.5 trains on half of the data"),
-            ("seconds", "use seconds=60 or more, or leave it out for a number of epochs"),
-            ("learning_rate", "1e-3 to 1e-5 are usual for fine-tuning"),
-        ):
-            value = getattr(self, field)
-            if not (field == "seconds" and value is None) and not _is_positive(value):
-                raise SettingError(
-                    received=f"{field}={value!r}", expected="a number above 0", fix=fix
-                )
+        check_positive(
+            "epochs may be a fraction: 0.5 trains on half of the data", epochs=self.epochs
+        )
+        check_positive("1e-3 to 1e-5 are usual for fine-tuning", learning_rate=self.learning_rate)
+        if self.seconds is not None:
+            fix = "use seconds=60 or more, or leave it out for a number of epochs"
+            check_positive(fix, seconds=self.seconds)
         for field in ("steps", "early_stopping"):
-            value = getattr(self, field)
-            if value is not None and (type(value) is not int or value < 1):
-                raise SettingError(
-                    received=f"{field}={value!r}",
-                    expected="a whole number, at least 1, or None",
-                    fix=f"leave {field} out",
-                )
+            if getattr(self, field) is not None:
+                check_counts(self, **{field: 1})
         self._check_one_budget()
 
     def _check_one_budget(self) -> None:
@@ -135,9 +127,3 @@ class Budgeted(Technique, abc.ABC):
             early_stopping=self.early_stopping,
             settled=self.settled,
         )
-
-
-def _is_positive(value: Any) -> bool:
-    """Whether a setting is a finite number above zero and no boolean."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 _BATCH = 32
-_READ = 1024
 _SMALLEST = 1e-30
 
 
@@ -32,16 +31,10 @@ def labelled(task: Task, count: int) -> Iterator[tuple[Any, Any]]:
         count: How many samples; all, if there are fewer.
     """
     wanted = sample_positions(task.train.size, count, task.seed)
-    start = 0
-    for x, y in task.train.batches(_READ):
-        stop = start + length(x)
-        here = wanted[(wanted >= start) & (wanted < stop)] - start
-        for first in range(0, len(here), _BATCH):
-            places = here[first : first + _BATCH]
-            yield select(x, places), select(y, places)
-        start = stop
-        if start > wanted[-1]:
-            return
+    for x, y in task.train.at(wanted):
+        for first in range(0, length(x), _BATCH):
+            part = slice(first, first + _BATCH)
+            yield select(x, part), select(y, part)
 
 
 def taylor(dependencies: Dependencies, batches: Iterable[tuple[Any, Any]], loss: Any) -> np.ndarray:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfopt.data import Split
-from tfopt.errors import DataError, ModelError, SettingError, nearest
+from tfopt.errors import DataError, ModelError
 from tfopt.measure.class_labels import check_classes
 from tfopt.measure.metrics import decide, sample_classes
 from tfopt.measure.predictions import gathered, opened, output_names, predictions
 from tfopt.measure.scores import AnyScore, Kind, PerOutput, Statistic, check_metric, score_of
 from tfopt.report import OutputScore
-from tfopt.task.base import check_task
+from tfopt.task.base import SplitName, check_task
 from tfopt.task.losses import each, of_numbers
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def evaluate(
     tflite_or_model: TFLiteModel | bytes | str | os.PathLike[str] | Any,
     *,
     task: Task,
-    split: str | None = None,
+    split: SplitName | None = None,
 ) -> Quality:
     """Measures the task's metric over every sample of a split, in batches, on all cores.
 
@@ -132,7 +131,7 @@ def evaluate(
     check_task(task)
     check_metric(task.metric)
     chosen = split or ("validation" if task.test is None else "test")
-    samples = _samples(task, chosen)
+    samples = task.split(chosen)
     model = opened(tflite_or_model, task)
     names = output_names(model)
     score = score_of(task.metric, task.loss, names)
@@ -233,20 +232,6 @@ def _check_numbers(outputs: list[np.ndarray], start: int) -> None:
                 expected="numbers",
                 fix="look for a training that diverged, or an activation that overflows",
             )
-
-
-def _samples(task: Task, name: str) -> Split:
-    """The split of a name."""
-    splits = {"train": task.train, "validation": task.validation, "test": task.test}
-    samples = splits.get(name)
-    if samples is None:
-        there = [key for key, value in splits.items() if value is not None]
-        raise SettingError(
-            received=f"split={name!r}",
-            expected=nearest(str(name), there),
-            fix="leave it out for test, or validation if the task has no test split",
-        )
-    return samples
 
 
 class _Classes:

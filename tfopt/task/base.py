@@ -87,7 +87,7 @@ class TaskBase:
     teacher: Any = None
     strategy: Any = None
     groups: Mapping[str, groupings.Grouping] = dataclasses.field(default_factory=dict)
-    _told: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
+    _told: set[str] = dataclasses.field(default_factory=set, repr=False)  # copies share it
 
     def __post_init__(self) -> None:
         check_counts(self, batch_size=1, seed=0)
@@ -119,7 +119,7 @@ class TaskBase:
         """Returns a split by its name.
 
         Raises:
-            DataError: The task has none of that name.
+            SettingError: The task has none of that name.
 
         Example:
             >>> import tfopt
@@ -128,8 +128,8 @@ class TaskBase:
         """
         found = {key: split for key, split in self._splits().items() if split is not None}
         if name not in found:
-            raise DataError(
-                received=f"the split {name!r}",
+            raise SettingError(
+                received=f"split={name!r}",
                 expected=nearest(str(name), found),
                 fix="name a split that the task has",
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfopt.errors import SettingError
@@ -12,6 +11,7 @@ from tfopt.files import checksum
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.selection import select
+from tfopt.settings import check_positive, check_share
 from tfopt.teaching import TEMPERATURE, WEIGHT, Teaching
 from tfopt.technique import Selection, Stage
 from tfopt.wrapping import refuse_optimized
@@ -78,16 +78,8 @@ class Distillation(FineTuned):
                 fix='write features=(("pool", "pool"),)',
             )
         object.__setattr__(self, "features", tuple(tuple(pair) for pair in self.features))
-        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
-            raise SettingError(
-                received=f"temperature={self.temperature!r}",
-                expected="a number above 0",
-                fix="4 is usual",
-            )
-        if not _is_number(self.weight) or not 0 <= self.weight <= 1:
-            raise SettingError(
-                received=f"weight={self.weight!r}", expected="a share from 0 to 1", fix="try 0.5"
-            )
+        check_positive("4 is usual", temperature=self.temperature)
+        check_share("try 0.5", weight=self.weight)
         if self.student is not None and not isinstance(self.student, str):
             raise SettingError(
                 received=f"student={self.student!r}",
@@ -204,10 +196,6 @@ def _is_pair(value: Any) -> bool:
     """Whether a value is two names; a string of two letters is none."""
     pair = isinstance(value, list | tuple) and len(value) == 2
     return pair and all(isinstance(name, str) for name in value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _reason_to_skip(layer: tf_keras.layers.Layer) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from tfopt import facts
-from tfopt.errors import SettingError, TechniqueError
+from tfopt.errors import TechniqueError
 from tfopt.graph.absorption import absorb_biases
 from tfopt.graph.batch_norm import fold_batch_norm, foldings
 from tfopt.graph.calls import Node
@@ -20,7 +20,7 @@ from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
-from tfopt.settings import check_choices, check_flags, check_names
+from tfopt.settings import check_choices, check_flags, check_names, check_share
 from tfopt.technique import Selection, Stage, Technique
 
 if TYPE_CHECKING:
@@ -95,13 +95,8 @@ class EqualizeChannels(Technique):
 
     def __post_init__(self) -> None:
         check_choices(self, ranges=Ranges)
-        value = self.relu6_tolerance
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
-            raise SettingError(
-                received=f"relu6_tolerance={value!r}",
-                expected="a share of the largest output, 0 <= relu6_tolerance < 1",
-                fix="0 keeps every ReLU6; 0.05 accepts a change of 5 %",
-            )
+        fix = "0 keeps every ReLU6; 0.05 accepts a change of 5 % of the largest output"
+        check_share(fix, whole=False, relu6_tolerance=self.relu6_tolerance)
         check_flags(self, "absorb_biases")
         check_names(self, "only", "skip")
 

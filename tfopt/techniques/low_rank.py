@@ -18,7 +18,7 @@ from tfopt.sensitivity.bench import bench_of
 from tfopt.sensitivity.measure import SAMPLES, curves_for
 from tfopt.sensitivity.probes import Probe, low_rank
 from tfopt.sensitivity.ranks import reached, searched
-from tfopt.settings import check_choices
+from tfopt.settings import check_choices, check_share
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.wrapping import refuse_optimized
 
@@ -96,11 +96,7 @@ class LowRank(FineTuned):
                 expected=f"exactly one of {', '.join(_AIMS)}",
                 fix="energy=0.9 keeps nine tenths of each kernel; macs=0.5 removes half the work",
             )
-        for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise SettingError(
-                    received=f"{name}={value!r}", expected="a share from 0 to 1", fix="0.5 is half"
-                )
+        check_share("0.5 is half", **given)
         check_choices(self, method=Method, allocation=Allocation)
         if self.energy is not None and self.allocation == "sensitivity":
             raise SettingError(

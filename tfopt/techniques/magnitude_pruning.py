@@ -16,7 +16,7 @@ from tfopt.masks import Masks, at_once, growing, m_by_n_share, two_integers, zer
 from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, pruned
 from tfopt.sensitivity.zeros import competing, zeros
-from tfopt.settings import check_choices
+from tfopt.settings import check_choices, check_share
 from tfopt.technique import Stage
 from tfopt.wrapping import (
     Kernel,
@@ -124,14 +124,12 @@ class MagnitudePruning(KernelTechnique):
 
     def _check_sparsity(self) -> None:
         """Refuses shares outside 0..1, and a schedule that would have to un-prune."""
-        for field in ("sparsity", "initial_sparsity"):
-            value = getattr(self, field)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise SettingError(
-                    received=f"{field}={value!r}",
-                    expected=f"0 <= {field} < 1",
-                    fix="pass the share of weights to remove, such as 0.5",
-                )
+        check_share(
+            "pass the share of weights to remove, such as 0.5",
+            whole=False,
+            sparsity=self.sparsity,
+            initial_sparsity=self.initial_sparsity,
+        )
         if self.initial_sparsity > self.sparsity:
             raise SettingError(
                 received=f"initial_sparsity={self.initial_sparsity} above sparsity={self.sparsity}",

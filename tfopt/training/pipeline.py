@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfopt.data import Arrays, ArraySplit, Split, concatenate, leaves, length
+from tfopt.data import Arrays, ArraySplit, DatasetSplit, Split, concatenate, leaves, length
 from tfopt.training.failures import of_augmentation
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def batches(task: Task, *, shared: bool = False) -> tf.data.Dataset:
         positions = tf.data.Dataset.range(split.size).shuffle(split.size, seed=task.seed)
         dataset = _gathered(split, _batched(positions, task, shared))
     else:
-        stream = split.dataset.shuffle(min(split.size, _STREAM_SHUFFLE), seed=task.seed)  # type: ignore[attr-defined]
+        stream = split.dataset.shuffle(min(split.size, _STREAM_SHUFFLE), seed=task.seed)
         dataset = _batched(stream, task, shared)
     augment = task.augment
     if augment is not None:
@@ -81,17 +81,17 @@ def in_memory(split: Split) -> Split:
     return _IN_MEMORY[split]
 
 
-def _fits(split: Split) -> bool:
+def _fits(split: DatasetSplit) -> bool:
     first = split.first()
     bytes_each = sum(map(_bytes, first)) / length(first[0])
     return bytes_each * split.size <= MOST_BYTES and not _changes(split)
 
 
-def _changes(split: Split) -> bool:
+def _changes(split: DatasetSplit) -> bool:
     """Whether a stream gives other samples at each pass, as one that augments does."""
     count = min(split.size, _LOOKED_AT)
     # two passes of one iterator: with a global seed, two iterators draw the same random numbers
-    twice = split.dataset.take(count).repeat(2).batch(count)  # type: ignore[attr-defined]
+    twice = split.dataset.take(count).repeat(2).batch(count)
     first, again = (tf.nest.flatten(batch) for batch in twice)
     return not all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
 
