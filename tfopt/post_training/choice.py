@@ -122,7 +122,7 @@ def refine(
             if not way and not isinstance(error, ConversionError):
                 raise  # bad data, say, which no technique mends
             errors.append(error)
-            refused.append(_not_tried(name, str(error)))
+            refused.append(_not_tried(name, f"not possible: {error.received}"))
     if not tried:
         raise errors[0]
     best = _best(tried, bench)
