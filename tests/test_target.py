@@ -35,7 +35,7 @@ def test_defaults(target, io, integer_only):
         ({"numerics": "int8", "max_accuracy_drop": "1 %"}, "max_accuracy_drop='1 %'"),
         *(
             ({"numerics": "int8", name: "False"}, f"{name}='False'; expected True or False")
-            for name in ("allow_float_ops", "sparse_encoding", "refine")
+            for name in ("allow_float_ops", "sparse_encoding", "compact", "refine")
         ),
         ({"numerics": "int8", "representative_samples": 0}, "representative_samples=0"),
         (

@@ -68,6 +68,7 @@ def define_target(values: flags.FlagValues) -> None:
     _list(values, "keep_int16", "layers with 16-bit activations")
     _list(values, "keep_int8", "layers with 8-bit weights, with --numerics=int4_weights")
     _boolean(values, "sparse_encoding", "store kernels with many zeros smaller")
+    _boolean(values, "compact", "an integer file that deflates smaller")
     flags.DEFINE_bool(
         "refine", True, "try post-training techniques, take the best", flag_values=values
     )
@@ -178,6 +179,7 @@ def target_from_flags(values: flags.FlagValues = flags.FLAGS) -> Target:
         "calibration": values.calibration,
         "exporter": values.exporter,
         "sparse_encoding": values.sparse_encoding,
+        "compact": values.compact,
         "refine": values.refine,
     }
     given |= {name: tuple(values[name].value) for name in _KEEPING}

@@ -36,7 +36,15 @@ _KEEPING: dict[str, tuple[Numerics, ...]] = {
     "keep_int16": ("int8", "int4_weights"),
     "keep_int8": ("int4_weights",),
 }
-_SPARSE = ("float32", "int8")
+# What goes with some numerics only, and why not with others.
+_OPTIONS: dict[str, tuple[tuple[Numerics, ...], str]] = {
+    "sparse_encoding": (
+        ("float32", "int8"),
+        "the interpreter refuses a file whose sparse kernels are to be unpacked for ops of other "
+        "numbers",
+    ),
+    "compact": (("int8", "int4_weights"), "finer activations show every digit"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,8 @@ class Target:
         keep_int8: Names of Keras layers that keep 8-bit weights in a file of 4-bit ones.
         sparse_encoding: Store kernels that have many zeros as what is not zero: a smaller file of
             float32 or int8, as fast as before. See `tfopt.tflite.sparse`.
+        compact: Drop the digits of scales and biases that 8-bit outputs do not show: a file as
+            large and as fast as before, that deflates smaller. See `tfopt.tflite.compact`.
         refine: Try post-training techniques, and take what measures best on the validation data.
             False leaves the weights as they are.
         max_accuracy_drop: Largest loss of the metric against the baseline, in the metric's units
@@ -101,6 +111,7 @@ class Target:
     keep_int16: tuple[str, ...] = ()
     keep_int8: tuple[str, ...] = ()
     sparse_encoding: bool = False
+    compact: bool = False
     refine: bool = True
     max_accuracy_drop: float | None = None
     max_bytes: int | None = None
@@ -118,11 +129,11 @@ class Target:
         check_choices(
             self, representative_choice=Choice, calibration=Calibration, exporter=Exporter
         )
-        check_flags(self, "allow_float_ops", "sparse_encoding", "refine")
+        check_flags(self, "allow_float_ops", "refine", *_OPTIONS)
         check_names(self, *_KEEPING)
         for field in _KEEPING:
             self._check_layers(field)
-        self._check_sparse()
+        self._check_options()
         for field in ("input_type", "output_type"):
             if getattr(self, field) not in _IO_TYPES[self.numerics]:
                 raise SettingError(
@@ -134,15 +145,15 @@ class Target:
         budgets = {field: getattr(self, field) for field in BUDGETS}
         check_at_least(0, **{field: value for field, value in budgets.items() if value is not None})
 
-    def _check_sparse(self) -> None:
-        """The interpreter unpacks sparse kernels of some numerics only."""
-        if self.sparse_encoding and self.numerics not in _SPARSE:
-            raise SettingError(
-                received=f"sparse_encoding=True with numerics={self.numerics!r}",
-                expected=f"{' or '.join(_SPARSE)}: the interpreter refuses a file whose sparse "
-                "kernels are to be unpacked for ops of other numbers",
-                fix=f"use Target.{_SPARSE[-1]}(sparse_encoding=True), or leave sparse_encoding out",
-            )
+    def _check_options(self) -> None:
+        """Some ways to store a file go with some numerics only."""
+        for field, (numerics, why) in _OPTIONS.items():
+            if getattr(self, field) and self.numerics not in numerics:
+                raise SettingError(
+                    received=f"{field}=True with numerics={self.numerics!r}",
+                    expected=f"{' or '.join(numerics)}: {why}",
+                    fix=f"use Target.int8({field}=True), or leave {field} out",
+                )
 
     def _check_layers(self, field: str) -> None:
         """Only some integer files can mix numerics."""

@@ -40,8 +40,9 @@ the file compressed. Latencies are of one image on one thread, of all files in t
 files of the same ops have differed by 7 % from run to run. A goal looks at all rows of
 an owner, of which tfopt has {ours} and TF-MOT {theirs}. PCQAT is pruned, clustered, then trained
 quantization-aware; what is rounded to 4 bits is stored in an 8-bit file
-(`RoundWeights(bits=4)`), what has 4 bits in one of 4-bit weights (`Target.int4_weights()`), and
-what is stored sparse leaves its zeros out (`sparse_encoding=True`)."""
+(`RoundWeights(bits=4)`), what has 4 bits in one of 4-bit weights (`Target.int4_weights()`),
+what is stored sparse leaves its zeros out (`sparse_encoding=True`), and what is compact has scales
+and biases of few digits (`compact=True`)."""
 _TILES = """\
 This CPU has matrix tiles (AMX), on which a convolution of 8-bit numbers with 16 channels takes as
 long as one with 64. Latencies without tiles are of the same files in a process that is denied

@@ -29,6 +29,8 @@ TARGETS = {
     "4-bit weights": Target.int4_weights(),
     "mixed": Target.int8(keep_int16=("add", "pool", "logits")),
     "mixed weights": Target.int4_weights(keep_int8=("stem",), keep_int16=("logits",)),
+    "compact": Target.int8(compact=True),
+    "compact 4-bit weights": Target.int4_weights(compact=True),
     "LiteRT int8": Target.int8(exporter="litert"),
     "LiteRT 4-bit weights": Target.int4_weights(exporter="litert"),
 }

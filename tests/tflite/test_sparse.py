@@ -110,3 +110,12 @@ def test_the_report_says_what_it_bought(digits):
     assert sparse.validation == dense.validation
     assert sparse.touched == ("conv", "transposed")
     assert {skip.layer for skip in sparse.skipped} >= {"stem", "dense"}
+
+
+def test_it_goes_with_layers_of_16_bit_activations(digits):
+    target = tfopt.Target.int8(
+        refine=False, sparse_encoding=True, compact=True, keep_int16=("dense",)
+    )
+    ops = tfopt.inspect(tfopt.convert(net(0.8), task=digits, target=target)).ops
+    assert "DENSIFY" in {op.name for op in ops}
+    assert next(op for op in ops if op.layer == "dense").inputs[0].dtype == "int16"

@@ -55,8 +55,7 @@ def with_metadata(tflite: bytes, ends: Ends, about: About) -> bytes:
     model = schema.unpack(tflite)
     data = np.frombuffer(metadata(ends, about), np.uint8)
     model.metadata = [entry for entry in model.metadata or [] if entry.name != _NAME]
-    model.buffers.append(schema_types.BufferT(data=data))
-    model.metadata.append(schema_types.MetadataT(_NAME, len(model.buffers) - 1))
+    model.metadata.append(schema_types.MetadataT(_NAME, schema.add_buffer(model, data)))
     return schema.pack(model) + (_archive(ends.labels) if ends.labels else b"")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tfopt.target import Target
 from tfopt.tflite import converter, int4, litert, mixed, sparse
+from tfopt.tflite.compact import compact
 from tfopt.tflite.complaints import explained
 from tfopt.tflite.finishing import finish
 from tfopt.tflite.inspect import inspect
@@ -22,8 +24,8 @@ def export(
 ) -> tuple[bytes, tuple[Warning, ...]]:
     """Converts a traced model.
 
-    Exporters write 8-bit weights and activations of one width; layers with 16-bit activations, and
-    4-bit weights, are put in afterwards, so that they are the same whatever the exporter.
+    Exporters write 8-bit weights and activations of one width; layers with 16-bit activations,
+    4-bit weights, and how numbers are stored come afterwards: the same whatever the exporter.
 
     Args:
         traced: The model's inference.
@@ -37,7 +39,9 @@ def export(
         ConversionError: The exporter fails, or a layer has no op for 16-bit activations.
         SettingError: A layer that is to be kept has no op in the file.
     """
-    plain = dataclasses.replace(target, keep_int16=(), keep_int8=())
+    afterwards: dict[str, Any] = {"keep_int16": (), "keep_int8": ()}
+    afterwards |= {"compact": False, "sparse_encoding": False}
+    plain = dataclasses.replace(target, **afterwards)
     if target.numerics == "int4_weights":
         plain = dataclasses.replace(plain, numerics="int8")
     content = _exported(traced, plain, samples)
@@ -46,6 +50,8 @@ def export(
         content = mixed.spliced(content, wide, chosen=_of("keep_int16", target, traced, content))
     if target.numerics == "int4_weights":
         content = int4.pack_weights(content, keep=_of("keep_int8", target, traced, content))
+    if target.compact:
+        content = compact(content)
     return _sparse(content) if target.sparse_encoding else (content, ())
 
 

@@ -81,15 +81,37 @@ def to_4_bits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         >>> weights.tolist(), steps.round(2).tolist()
         ([[7, -3, 2, 0], [7, -3, 2, 0]], [18.14, 18.14])
     """
-    values = weights.astype(np.float64)
-    largest = np.abs(values).max(axis=1, initial=0.0)
-    largest[largest == 0] = LARGEST  # a channel of zeros: any step
-    steps = largest / LARGEST
+    steps = grid_steps(weights)
+    steps = np.where(np.isnan(steps), _largest(weights) / LARGEST, steps)
+    return np.rint(weights / steps[:, None]).astype(np.int8), steps
+
+
+def grid_steps(weights: np.ndarray) -> np.ndarray:
+    """Finds the 4-bit grids that 8-bit weights lie on, but for the rounding to 8 bits.
+
+    Args:
+        weights: Integers of 8 bits, (channels, weights of a channel), zero meaning zero.
+
+    Returns:
+        What one step of each channel's grid is worth in 8-bit steps; NaN for one on no grid.
+
+    Example:
+        >>> grid_steps(np.array([[127, -54, 36, 0], [127, -50, 35, 9]])).round(2).tolist()
+        [18.14, nan]
+    """
+    values, largest = weights.astype(np.float64), _largest(weights)
+    steps = np.full(len(values), np.nan)
     for count in range(1, LARGEST + 1):  # the finest grid that fits comes last
         step = largest / count
         off = np.abs(values - np.rint(values / step[:, None]) * step[:, None])
         steps = np.where(off.max(axis=1, initial=0.0) <= _HALF_STEP, step, steps)
-    return np.rint(values / steps[:, None]).astype(np.int8), steps
+    return steps
+
+
+def _largest(weights: np.ndarray) -> np.ndarray:
+    """The largest magnitude of each channel; of one of zeros, any."""
+    largest = np.abs(weights.astype(np.float64)).max(axis=1, initial=0.0)
+    return np.where(largest == 0, LARGEST, largest)
 
 
 def nibbles(weights: np.ndarray) -> np.ndarray:
@@ -118,7 +140,7 @@ def _pack(model: Any, subgraph: int, index: int) -> np.ndarray:
     grouped = np.moveaxis(weights, axis, 0)
     packed, steps = to_4_bits(grouped.reshape(len(scales), -1))
     whole = np.moveaxis(packed.reshape(grouped.shape), 0, axis)
-    tensor.buffer = _stored(model, nibbles(np.ascontiguousarray(whole)))
+    tensor.buffer = schema.add_buffer(model, nibbles(np.ascontiguousarray(whole)))
     tensor.type = schema_types.TensorType.INT4
     tensor.quantization.scale = (scales * steps).astype(np.float32)
     return steps
@@ -137,11 +159,6 @@ def _rescale_bias(model: Any, graph: Any, operator: Any, steps: np.ndarray) -> N
     tensor = graph.tensors[index]
     bias = schema.values(model.buffers[tensor.buffer].data, tensor).astype(np.float64)
     scales = np.asarray(tensor.quantization.scale, np.float64)
-    tensor.buffer = _stored(model, np.rint(bias / steps).astype(np.int32).view(np.uint8))
+    numbers = np.rint(bias / steps).astype(np.int32)
+    tensor.buffer = schema.add_buffer(model, numbers.view(np.uint8))
     tensor.quantization.scale = (scales * steps).astype(np.float32)
-
-
-def _stored(model: Any, data: np.ndarray) -> int:
-    """Adds a buffer, and returns its number."""
-    model.buffers.append(schema_types.BufferT(data=data))
-    return len(model.buffers) - 1

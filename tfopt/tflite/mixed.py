@@ -112,14 +112,11 @@ class _Splice:
         """Copies a tensor of the wide file, and its values if it is constant."""
         tensor = copy.deepcopy(self._source.tensors[wide])
         data = self._wide.buffers[tensor.buffer].data
-        tensor.buffer = 0 if data is None or not data.size else self._stored(data)
+        there = data is not None and data.size
+        tensor.buffer = schema.add_buffer(self._narrow, data) if there else 0
         self._graph.tensors.append(tensor)
         self._twins[wide] = len(self._graph.tensors) - 1
         return self._twins[wide]
-
-    def _stored(self, data: np.ndarray) -> int:
-        self._narrow.buffers.append(schema_types.BufferT(data=data))
-        return len(self._narrow.buffers) - 1
 
     def _convert(self, read: int, written: int) -> None:
         """Puts a QUANTIZE at the end."""

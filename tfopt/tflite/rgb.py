@@ -96,7 +96,6 @@ def _constant(
 ) -> int:
     """Adds a constant tensor; returns its number."""
     graph = model.subgraphs[0]
-    model.buffers.append(schema_types.BufferT(data=values.view(np.uint8)))
     quantization = None
     if scale is not None:
         quantization = schema_types.QuantizationParametersT(
@@ -105,7 +104,7 @@ def _constant(
     tensor = schema_types.TensorT(
         shape=np.array(shape, np.int32),
         type=kind,
-        buffer=len(model.buffers) - 1,
+        buffer=schema.add_buffer(model, values.view(np.uint8)),
         name=b"rgb_to_grey/" + name,
         quantization=quantization,
         hasRank=True,

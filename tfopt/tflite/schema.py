@@ -102,6 +102,12 @@ class _AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
+def add_buffer(model: Any, data: np.ndarray) -> int:
+    """Adds a buffer of bytes to a `ModelT`, and returns its number."""
+    model.buffers.append(schema.BufferT(data=data))
+    return len(model.buffers) - 1
+
+
 def op_name(code: Any) -> str:
     """Returns an operator code's name: `CONV_2D`, or what a custom op calls itself."""
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
