@@ -11,6 +11,7 @@ from absl import app, flags, logging
 
 import tfopt
 from tfopt import flags as shared
+from tfopt.cli import INTERRUPTED
 from tfopt.commands import import_tensorflow
 from tfopt.errors import TfoptError
 from tfopt.files import refuse_existing
@@ -39,7 +40,6 @@ SMOKE = flags.DEFINE_bool("smoke", False, "Train next to nothing: shows only tha
 flags.adopt_module_key_flags(shared)  # a recipe's --help lists them too
 
 _SMOKE_EPOCHS = 0.5
-_INTERRUPTED = 130
 
 
 def start(main: Callable[[list[str]], None]) -> None:
@@ -52,7 +52,7 @@ def start(main: Callable[[list[str]], None]) -> None:
             sys.exit(f"{Path(argv[0]).name}: {error}")
         except KeyboardInterrupt:
             print(f"{Path(argv[0]).name}: interrupted", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
 
     app.run(told)
 

@@ -236,7 +236,8 @@ class Task(TaskBase):
 
         Args:
             directory: Holds the classes' folders, or `train`, `validation` and `test`, which hold
-                them. Without these, a tenth each is carved for validation and test, seeded.
+                them. Without `validation` (or `val`), a tenth of train is carved for it, and
+                without `test` as well, another tenth for that, both seeded.
             image_size: (height, width) to resize to.
             channels: 3 for RGB, 1 for grey.
             dtype: `"float32"` for pixels from 0 to 1, `"uint8"` for 0 to 255.

@@ -30,7 +30,7 @@ from tfopt.rounding.model import (
 from tfopt.selection import check_touched, named
 from tfopt.selection import select as select_layers
 from tfopt.sensitivity.probes import Probe, rounded
-from tfopt.settings import check_bits, check_choices, check_counts, check_names
+from tfopt.settings import check_bits, check_choices, check_counts, check_names, check_positive
 from tfopt.technique import Selection, Stage, Technique
 
 if TYPE_CHECKING:
@@ -125,13 +125,7 @@ class RoundWeights(Technique):
                 fix="use method='adaround', or leave scope out",
             )
         check_counts(self, samples=2, steps=1, batch_size=1)
-        rate = self.learning_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < np.inf:
-            raise SettingError(
-                received=f"learning_rate={rate!r}",
-                expected="a number above 0",
-                fix="0.01 to 0.1 are usual",
-            )
+        check_positive("0.01 to 0.1 are usual", learning_rate=self.learning_rate)
         check_names(self, "keep_int8", "only", "skip")
 
     def select(self, model: tf_keras.Model) -> Selection:
