@@ -33,7 +33,7 @@ def latencies(files: Sequence[str], tiles: bool) -> list[Latency]:
     """Times files in turns, on one thread. Without tiles, this process never has them again."""
     if not tiles:
         _refuse_tiles()
-    return benchmark_interleaved(files, runs=2000)
+    return benchmark_interleaved(files, runs=5000, seconds=4.0)
 
 
 def _refuse_tiles() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -198,7 +199,7 @@ def benchmark_interleaved(
 def take_turns(
     watches: Sequence[StopWatch], *, runs: int, warmup: int, seconds: float
 ) -> list[list[list[int]]]:
-    """Times files whose inputs are set in turns.
+    """Times files whose inputs are set in turns, each round of them in another order.
 
     Args:
         watches: The files.
@@ -214,8 +215,9 @@ def take_turns(
     fewest, turn = min(runs, _FEWEST_RUNS), -(-runs // _TURNS)
     for watch in watches:
         watch.turns.clear()
+    generator = random.Random(len(watches))  # no file is always behind the same other one
     while pending := [watch for watch in watches if not watch.done(runs, fewest, seconds)]:
-        for watch in pending:
+        for watch in generator.sample(pending, len(pending)):
             # The first run after another file's turn finds the caches cold, and is not timed.
             watch.model.invoke()
             watch.run(min(turn, runs - watch.runs), _TURN_SECONDS)
