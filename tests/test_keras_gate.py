@@ -290,6 +290,19 @@ def test_outputs_keep_the_names_that_labels_go_by(home, suffix, tmp_path):
     again.fit(np.ones((4, 4)), {"inner": np.ones((4, 2)), "classes": np.ones((4, 3))}, verbose=0)
 
 
+def test_the_directory_of_a_wrapped_model_serves_by_the_names_of_inputs_and_outputs(tmp_path):
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    wrap = tfopt.QuantizationAware().wrap(
+        load_model(two_heads(tf_keras)), steps_per_epoch=1, representative=x
+    )
+    save_model(wrap.model, tmp_path / "served")
+    served = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"]
+    found = served(x=tf.constant(x))
+    assert sorted(found) == ["classes", "inner"]
+    for name, output in zip(wrap.model.output_names, wrap.model(x), strict=True):
+        np.testing.assert_allclose(found[name], output, atol=1e-6)
+
+
 @pytest.mark.parametrize("home", [keras, tf_keras])
 def test_outputs_in_dicts_are_named_by_the_way_to_them(home):
     x = home.Input((4,))

@@ -153,7 +153,7 @@ def save_model(model: tf_keras.Model, path: str | os.PathLike[str]) -> None:
     """Writes a model, wrapped by TF-MOT or not, so that `load_model` brings it back.
 
     A file is written whole or not at all. One of a model without wrappers can be read by tf_keras
-    too.
+    too. A SavedModel is served by its signature, of the names of inputs and outputs.
 
     Args:
         model: A functional tf_keras model. Optimizer and compile state are not written.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import tensorflow as tf
 import tf_keras
 
 from tfopt.errors import ModelError
@@ -105,11 +106,30 @@ def _write_h5(model: Any, path: Path) -> None:
 
 
 def _write_saved_model(model: Any, path: Path) -> None:
+    options: dict[str, Any] = {}
+    if wrapped.is_wrapped(model.to_json()):
+        # the functions of each layer serve tf_keras alone, which cannot read a wrapper anyway
+        options = {"save_traces": False, "signatures": _signature(model)}
     with write_directory(path) as folder:
-        model.save(folder, save_format="tf", include_optimizer=False)
+        model.save(folder, save_format="tf", include_optimizer=False, **options)
         bundle = folder / "assets.extra" / BUNDLE
         bundle.parent.mkdir()
         bundle.write_bytes(wrapped.write(model))
+
+
+def _signature(model: Any) -> Any:
+    """What a SavedModel is served by: a function of the inputs' names that gives the outputs'."""
+    specs = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    ]
+
+    @tf.function(input_signature=specs)
+    def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        return dict(zip(model.output_names, tf.nest.flatten(outputs), strict=True))
+
+    return serve.get_concrete_function()
 
 
 def _keras(path: Path) -> Any:
