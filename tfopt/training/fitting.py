@@ -14,6 +14,7 @@ from tfopt.keras_gate import clone, tf_keras
 from tfopt.report import Training
 from tfopt.teaching import teaching_of
 from tfopt.training import strategies, xla
+from tfopt.training.adam import FusedAdam
 from tfopt.training.budget import steps_per_epoch, total_steps
 from tfopt.training.callbacks import (
     Best,
@@ -184,7 +185,7 @@ def compile_seeded(
     tf_keras.utils.set_random_seed(task.seed)
     alone = task.strategy is None
     model.compile(
-        optimizer=tf_keras.optimizers.Adam(_schedule(steps, learning_rate)),
+        optimizer=FusedAdam(_schedule(steps, learning_rate)),
         loss=task.loss,
         steps_per_execution=1 if one_by_one else min(_STEPS_PER_CALL, steps),
         jit_compile=True if alone and not one_by_one and xla.pays(model, steps) else None,
