@@ -150,7 +150,8 @@ def _shorten_kernel(graph: Any, model: Any, readers: list[_Layer]) -> None:
     """Rounds the scales of a kernel, and stores weights on a grid as its integers."""
     tensor = graph.tensors[readers[0].kernel]
     scales = _scales(tensor)
-    if schema.type_name(tensor.type) == "int8" and tensor.sparsity is None:
+    symmetric = not any(schema.integers(tensor.quantization.zeroPoint))
+    if schema.type_name(tensor.type) == "int8" and tensor.sparsity is None and symmetric:
         axis = tensor.quantization.quantizedDimension if len(scales) > 1 else 0
         weights = np.moveaxis(schema.values(model.buffers[tensor.buffer].data, tensor), axis, 0)
         steps = grid_steps(weights.reshape(len(scales), -1))
