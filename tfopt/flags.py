@@ -66,7 +66,7 @@ def define_target(values: flags.FlagValues) -> None:
     _string(values, "exporter", "tflite", "tflite, or litert (the LiteRT Quantizer)")
     _list(values, "keep_float", "layers that compute in floating point: --keep_float=a,b")
     _list(values, "keep_int16", "layers with 16-bit activations")
-    _list(values, "keep_int8", "layers with 8-bit weights, with --numerics=int4_weights")
+    _list(values, "keep_int8", "layers with 8-bit weights in int4_weights files")
     _boolean(values, "sparse_encoding", "store kernels with many zeros smaller")
     _boolean(values, "compact", "an integer file that deflates smaller")
     flags.DEFINE_bool(
