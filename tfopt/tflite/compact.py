@@ -143,25 +143,26 @@ def _shorten_activations(graph: Any, model: Any, layers: list[_Layer]) -> None:
     for at, tensor in enumerate(graph.tensors):
         scales = _scales(tensor)
         if at not in own and _is_8_bit(tensor) and not values & set(scales.tolist()):
-            _set_scales(tensor, shortened(scales, _ACTIVATION_BITS, up=True))
+            schema.set_scales(tensor, shortened(scales, _ACTIVATION_BITS, up=True))
 
 
 def _shorten_kernel(graph: Any, model: Any, readers: list[_Layer]) -> None:
     """Rounds the scales of a kernel, and stores weights on a grid as its integers."""
     tensor = graph.tensors[readers[0].kernel]
     scales = _scales(tensor)
-    symmetric = not any(schema.integers(tensor.quantization.zeroPoint))
+    symmetric = not any(schema.zero_points(tensor))
     if schema.type_name(tensor.type) == "int8" and tensor.sparsity is None and symmetric:
-        axis = tensor.quantization.quantizedDimension if len(scales) > 1 else 0
+        axis = schema.channel_axis(tensor)
         weights = np.moveaxis(schema.values(model.buffers[tensor.buffer].data, tensor), axis, 0)
         steps = grid_steps(weights.reshape(len(scales), -1))
         fine = np.min([_output_steps(graph, layer, scales * steps) for layer in readers], axis=0)
         steps = np.where(fine >= _BIAS_STEPS, steps, 1.0)  # also where there is no grid: NaN
-        integers = np.rint(weights / steps.reshape(-1, *[1] * (weights.ndim - 1)))
-        whole = np.ascontiguousarray(np.moveaxis(integers.astype(np.int8), 0, axis))
-        tensor.buffer = schema.add_buffer(model, whole.view(np.uint8).reshape(-1))
-        scales = scales * steps
-    _set_scales(tensor, shortened(scales, _KERNEL_BITS, up=False))
+        if (steps != 1).any():
+            integers = np.rint(weights / steps.reshape(-1, *[1] * (weights.ndim - 1)))
+            whole = np.ascontiguousarray(np.moveaxis(integers.astype(np.int8), 0, axis))
+            tensor.buffer = schema.add_buffer(model, whole.view(np.uint8).reshape(-1))
+            scales = scales * steps
+    schema.set_scales(tensor, shortened(scales, _KERNEL_BITS, up=False))
 
 
 def _output_steps(graph: Any, layer: _Layer, kernel_scales: np.ndarray) -> np.ndarray:
@@ -183,7 +184,7 @@ def _shorten_bias(graph: Any, model: Any, layer: _Layer, real: np.ndarray) -> No
     tensor.buffer = schema.add_buffer(
         model, numbers.astype(schema.type_name(tensor.type)).view(np.uint8)
     )
-    _set_scales(tensor, scales)
+    schema.set_scales(tensor, scales)
 
 
 def _real_bias(tensor: Any, model: Any) -> np.ndarray:
@@ -207,10 +208,4 @@ def _is_sum(tensor: Any, model: Any) -> bool:
 
 
 def _scales(tensor: Any) -> np.ndarray:
-    """The scales of a tensor; none if it is not quantized."""
-    given = tensor.quantization.scale if tensor.quantization is not None else None
-    return np.asarray([] if given is None else given, np.float64)
-
-
-def _set_scales(tensor: Any, scales: np.ndarray) -> None:
-    tensor.quantization.scale = scales.astype(np.float32)
+    return np.array(schema.scales(tensor))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -39,9 +38,9 @@ def export(
         ConversionError: The exporter fails, or a layer has no op for 16-bit activations.
         SettingError: A layer that is to be kept has no op in the file.
     """
-    afterwards: dict[str, Any] = {"keep_int16": (), "keep_int8": ()}
-    afterwards |= {"compact": False, "sparse_encoding": False}
-    plain = dataclasses.replace(target, **afterwards)
+    plain = dataclasses.replace(
+        target, keep_int16=(), keep_int8=(), compact=False, sparse_encoding=False
+    )
     if target.numerics == "int4_weights":
         plain = dataclasses.replace(plain, numerics="int8")
     content = _exported(traced, plain, samples)

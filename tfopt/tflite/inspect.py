@@ -58,7 +58,6 @@ def _tensors(number: int, graph: Any, model: Any) -> list[Tensor]:
     found = []
     for index, tensor in enumerate(graph.tensors or []):
         quantization = tensor.quantization
-        scales = () if quantization is None or quantization.scale is None else quantization.scale
         signature = tensor.shapeSignature
         found.append(
             Tensor(
@@ -67,8 +66,8 @@ def _tensors(number: int, graph: Any, model: Any) -> list[Tensor]:
                 shape=schema.integers(tensor.shape if signature is None else signature),
                 dtype=schema.type_name(tensor.type),
                 constant=schema.is_constant(model.buffers[tensor.buffer]),
-                scales=tuple(float(scale) for scale in scales),
-                zero_points=schema.integers(quantization.zeroPoint) if quantization else (),
+                scales=schema.scales(tensor),
+                zero_points=schema.zero_points(tensor),
                 quantized_dimension=quantization.quantizedDimension if quantization else 0,
                 subgraph=number,
             )

@@ -135,14 +135,13 @@ def _pack(model: Any, subgraph: int, index: int) -> np.ndarray:
     """Stores a kernel in 4 bits; returns what a step is worth in steps of before, per scale."""
     tensor = model.subgraphs[subgraph].tensors[index]
     weights = schema.values(model.buffers[tensor.buffer].data, tensor)
-    scales = np.asarray(tensor.quantization.scale, np.float64)
-    axis = tensor.quantization.quantizedDimension if len(scales) > 1 else 0
+    scales, axis = np.array(schema.scales(tensor)), schema.channel_axis(tensor)
     grouped = np.moveaxis(weights, axis, 0)
     packed, steps = to_4_bits(grouped.reshape(len(scales), -1))
     whole = np.moveaxis(packed.reshape(grouped.shape), 0, axis)
     tensor.buffer = schema.add_buffer(model, nibbles(np.ascontiguousarray(whole)))
     tensor.type = schema_types.TensorType.INT4
-    tensor.quantization.scale = (scales * steps).astype(np.float32)
+    schema.set_scales(tensor, scales * steps)
     return steps
 
 
@@ -158,7 +157,7 @@ def _rescale_bias(model: Any, graph: Any, operator: Any, steps: np.ndarray) -> N
         operator.inputs[_BIAS] = index
     tensor = graph.tensors[index]
     bias = schema.values(model.buffers[tensor.buffer].data, tensor).astype(np.float64)
-    scales = np.asarray(tensor.quantization.scale, np.float64)
+    scales = np.array(schema.scales(tensor))
     numbers = np.rint(bias / steps).astype(np.int32)
     tensor.buffer = schema.add_buffer(model, numbers.view(np.uint8))
-    tensor.quantization.scale = (scales * steps).astype(np.float32)
+    schema.set_scales(tensor, scales * steps)

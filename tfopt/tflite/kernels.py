@@ -99,7 +99,7 @@ def _is_kernel(index: int, graph: Any, model: Any) -> bool:
 def is_learned(tensor: Any) -> bool:
     """Whether a constant holds weights, and not a shape or an axis: it is float or quantized."""
     kind = schema.type_name(tensor.type)
-    return kind.startswith(("float", "bfloat")) or bool(_scales(tensor))
+    return kind.startswith(("float", "bfloat")) or bool(schema.scales(tensor))
 
 
 def _decoded(tensor: Any, data: np.ndarray) -> np.ndarray:
@@ -114,14 +114,9 @@ def _decoded(tensor: Any, data: np.ndarray) -> np.ndarray:
         ) from error
 
 
-def _scales(tensor: Any) -> tuple[float, ...]:
-    quantization = tensor.quantization
-    return () if quantization is None or quantization.scale is None else tuple(quantization.scale)
-
-
 def _zero(tensor: Any, values: np.ndarray) -> np.ndarray | int:
     """The number that stands for zero, shaped to be compared with the values."""
-    points = schema.integers(tensor.quantization.zeroPoint) if tensor.quantization else ()
+    points = schema.zero_points(tensor)
     if len(set(points)) <= 1:
         return values.dtype.type(points[0]) if points else values.dtype.type(0)
     shape = [1] * values.ndim
@@ -132,7 +127,7 @@ def _zero(tensor: Any, values: np.ndarray) -> np.ndarray | int:
 def _distinct(tensor: Any, values: np.ndarray) -> int:
     if not values.size:
         return 0
-    channels = len(_scales(tensor))
+    channels = len(schema.scales(tensor))
     if channels > 1 and values.shape[tensor.quantization.quantizedDimension] == channels:
         groups = np.moveaxis(values, tensor.quantization.quantizedDimension, 0)
         groups = groups.reshape(channels, -1)

@@ -111,9 +111,8 @@ class _Splice:
     def _twin(self, wide: int) -> int:
         """Copies a tensor of the wide file, and its values if it is constant."""
         tensor = copy.deepcopy(self._source.tensors[wide])
-        data = self._wide.buffers[tensor.buffer].data
-        there = data is not None and data.size
-        tensor.buffer = schema.add_buffer(self._narrow, data) if there else 0
+        data = schema.stored(self._wide.buffers[tensor.buffer])
+        tensor.buffer = 0 if data is None else schema.add_buffer(self._narrow, data)
         self._graph.tensors.append(tensor)
         self._twins[wide] = len(self._graph.tensors) - 1
         return self._twins[wide]

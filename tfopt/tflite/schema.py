@@ -131,6 +131,27 @@ def integers(values: Any) -> tuple[int, ...]:
     return () if values is None else tuple(int(value) for value in values)
 
 
+def scales(tensor: Any) -> tuple[float, ...]:
+    """Returns the scales of a tensor, one or one for each channel; none if it is not quantized."""
+    given = tensor.quantization.scale if tensor.quantization is not None else None
+    return () if given is None else tuple(float(scale) for scale in given)
+
+
+def set_scales(tensor: Any, values: np.ndarray) -> None:
+    """Gives a quantized tensor other scales."""
+    tensor.quantization.scale = values.astype(np.float32)
+
+
+def zero_points(tensor: Any) -> tuple[int, ...]:
+    """Returns the integers of a tensor that stand for zero; none if it is not quantized."""
+    return integers(tensor.quantization.zeroPoint) if tensor.quantization is not None else ()
+
+
+def channel_axis(tensor: Any) -> int:
+    """Returns the axis of a quantized tensor along which its scales differ; 0 for a single one."""
+    return tensor.quantization.quantizedDimension if len(scales(tensor)) > 1 else 0
+
+
 def is_constant(buffer: Any) -> bool:
     """Returns whether a buffer holds data."""
     return stored(buffer) is not None
@@ -222,7 +243,7 @@ def _dense(numbers: np.ndarray, tensor: Any, shape: Sequence[int]) -> np.ndarray
     for block, axis in enumerate(blocks):
         level = len(shape) + block
         index[axis] = index[axis] * sizes[level] + places[level]
-    points = integers(tensor.quantization.zeroPoint) if tensor.quantization else ()
+    points = zero_points(tensor)
     dense = np.full(tuple(shape), points[0] if points else 0, numbers.dtype)
     dense[tuple(index)] = numbers[: len(index[0])]
     return dense

@@ -113,7 +113,9 @@ def _reads_unpacked(name: str, op: Any, graph: Any) -> bool:
 
 def _packed(values: np.ndarray, tensor: Any) -> tuple[np.ndarray, Any] | None:
     """The numbers that are not zero and where they stand, along the axis that costs least."""
-    if tensor.sparsity is not None or values.ndim < 2 or _shifted(tensor):
+    # what is left out is 0, which must be the number that stands for zero
+    shifted = any(schema.zero_points(tensor))
+    if tensor.sparsity is not None or values.ndim < 2 or shifted:
         return None
     best = None
     size = values.nbytes - _OVERHEAD
@@ -129,12 +131,6 @@ def _packed(values: np.ndarray, tensor: Any) -> tuple[np.ndarray, Any] | None:
         return None
     order, numbers, segments, indices = best
     return numbers, _parameters(values.shape, order, segments, indices)
-
-
-def _shifted(tensor: Any) -> bool:
-    """Whether the number that stands for zero is another one: what is left out would not be 0."""
-    points = schema.integers(tensor.quantization.zeroPoint) if tensor.quantization else ()
-    return any(points)
 
 
 def _parameters(
