@@ -37,7 +37,7 @@ Accuracies are of all test images. TF-MOT runs through its own API and TensorFlo
 tfopt's rows learn from the baseline as their teacher too. Bytes are of the file, deflated ones of
 the file compressed. Latencies are of one image on one thread, of all files in turns; those within
 {same} of each other count as the same where fronts are compared, though on a machine that is shared
-files of the same ops still differ by up to 5 %. A goal looks at all rows of
+files of the same ops can differ by more. A goal looks at all rows of
 an owner, of which tfopt has {ours} and TF-MOT {theirs}. PCQAT is pruned, clustered, then trained
 quantization-aware; what is rounded to 4 bits is stored in an 8-bit file
 (`RoundWeights(bits=4)`), what has 4 bits in one of 4-bit weights (`Target.int4_weights()`),

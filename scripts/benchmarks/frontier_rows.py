@@ -185,7 +185,7 @@ def _tfmot(net: Net) -> list[Row]:
             _peer(peers.cluster, third, 1e-3),
         ]
         last = _converted(_peer(peers.quantize, whole - 2 * third, 1e-3))
-        chains[f"PCQAT {sparsity:.0%}".replace("%", " %")] = (begun, last)
+        chains[f"PCQAT {_percent(sparsity)}"] = (begun, last)
     return [
         Row(f"TF-MOT: {name}", tuple(steps), export, "TF-MOT")
         for name, (steps, export) in chains.items()
@@ -199,7 +199,6 @@ def _tfopt(net: Net) -> list[Row]:
     as_it_is = _export(tfopt.Target.int8(refine=False))
     sparse = _export(tfopt.Target.int8(sparse_encoding=True))
     short = _export(tfopt.Target.int8(refine=False, compact=True))
-    enough = f"{net.zeros:.0%}".replace("%", " %")
     few, some, many = net.cuts
     half, most = _pruned(0.5, whole / 2), _pruned(0.8, 0.6 * whole)
     # at the speed of 8 bits; what is stored are 15 different integers, which deflate well
@@ -213,7 +212,10 @@ def _tfopt(net: Net) -> list[Row]:
         "prune 50 %": ([_pruned(0.5, whole)], eight),
         "prune 50 %, rounded to 4 bits": ([_pruned(0.5, whole), grid], as_it_is),
         "prune 50 %, rounded to 4 bits, compact": ([_pruned(0.5, whole), grid], short),
-        f"prune {enough}, rounded to 4 bits, compact": ([_pruned(net.zeros, whole), grid], short),
+        f"prune {_percent(net.zeros)}, rounded to 4 bits, compact": (
+            [_pruned(net.zeros, whole), grid],
+            short,
+        ),
         "prune 65 %, rounded to 4 bits, compact": ([_pruned(0.65, whole), grid], short),
         "prune 50 %, cluster 16, QAT": ([half, *_shared(whole / 2)], eight),
         "prune 80 %, QAT": ([most, _quantized(0.4 * whole)], eight),
@@ -245,6 +247,10 @@ def _tfopt(net: Net) -> list[Row]:
         Row(f"tfopt: {name}", tuple(steps), export, "tfopt")
         for name, (steps, export) in chains.items()
     ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _cut(net: Net, cut: tuple[float, bool], epochs: float) -> list[Step]:

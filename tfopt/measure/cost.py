@@ -215,7 +215,7 @@ def take_turns(
     fewest, turn = min(runs, _FEWEST_RUNS), -(-runs // _TURNS)
     for watch in watches:
         watch.turns.clear()
-    generator = random.Random(len(watches))  # no file is always behind the same other one
+    generator = random.Random(0)  # no file is always behind the same other one
     while pending := [watch for watch in watches if not watch.done(runs, fewest, seconds)]:
         for watch in generator.sample(pending, len(pending)):
             # The first run after another file's turn finds the caches cold, and is not timed.

@@ -199,7 +199,8 @@ class RoundWeights(Technique):
         touched = self.select(model).touched
         # Folding would part the weights of a clustered kernel; the grid is the same without it.
         own = clone(model) if _clustered(model) else fold_batch_norm(model)
-        grids = {name: self._grid(own.get_layer(name)) for name in touched}
+        wide = named(model, keep_int8=self.keep_int8)
+        grids = {name: self._grid(own.get_layer(name), is_wide=name in wide) for name in touched}
         if self.method == "nearest":
             return round_nearest(own, grids)
         inputs = task.representative_inputs(self.samples)
@@ -218,7 +219,7 @@ class RoundWeights(Technique):
         layers = [Linear(model.get_layer(name)) for name in self.select(model).touched]
         return rounded(layers, self.ranges)
 
-    def _grid(self, layer: Layer) -> Grid:
+    def _grid(self, layer: Layer, *, is_wide: bool) -> Grid:
         """Where a layer's weights stand."""
         if not np.isfinite(Linear(layer).kernel).all():
             raise TechniqueError(
@@ -226,7 +227,6 @@ class RoundWeights(Technique):
                 expected="finite weights",
                 fix="train the model again with a smaller learning rate",
             )
-        is_wide = {layer.name, type(layer).__name__} & set(self.keep_int8)
         bits = self.bits if type(layer) in FOUR_BIT_KINDS and not is_wide else 8
         return grid_of(Linear(layer), bits=bits, ranges=self.ranges)
 

@@ -48,8 +48,8 @@ class FusedAdam(tf_keras.optimizers.Adam):
             beta1_power=first,
             beta2_power=second,
             lr=rate,
-            beta1=tf.cast(self.beta_1, variable.dtype),
-            beta2=tf.cast(self.beta_2, variable.dtype),
-            epsilon=tf.cast(self.epsilon, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
             grad=gradient,
         )
