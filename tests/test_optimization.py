@@ -264,3 +264,11 @@ def test_ablation_has_each_technique_alone_and_stacked_from_one_baseline(baselin
     assert sparsity["QuantizationAware alone"] < 0.1
     assert sparsity["MagnitudePruning + QuantizationAware"] > 0.45
     assert all(step.difference is not None for step in report.steps[1:])
+
+
+def test_points_of_accuracy_are_told_from_shares_before_anything_is_done(baseline, task):
+    target = tfopt.Target.int8(max_accuracy_drop=5)
+    with pytest.raises(SettingError, match=r"max_accuracy_drop=0\.05 for 5 points"):
+        tfopt.optimize(baseline, [], task=task, target=target)
+    with pytest.raises(SettingError, match=r"max_accuracy_drop=0\.05 for 5 points"):
+        tfopt.convert(baseline, task=task, target=target)

@@ -12,6 +12,7 @@ from tfopt.checkpoints import Checkpoint, Checkpoints
 from tfopt.errors import LostGainError, SettingError
 from tfopt.fine_tuning import FineTuned
 from tfopt.keras_gate import load_model
+from tfopt.measure.checks import check_drops
 from tfopt.measure.groups import check_groups
 from tfopt.measurement import Done, Measurements
 from tfopt.target import Target, check_target
@@ -51,6 +52,7 @@ class Chain:
         _check_techniques(techniques)
         check_task(task)
         check_target(target)
+        check_drops(task.metric, **target.drops)
         _check_bits(techniques, target)
         self._whole_target = target
         self.target = dataclasses.replace(target, sparse_encoding=False)

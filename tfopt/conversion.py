@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfopt.data import as_arrays, length
 from tfopt.errors import BudgetError, SettingError
 from tfopt.keras_gate import load_model
+from tfopt.measure.checks import check_drops
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.target import Target, check_target
 from tfopt.tflite.convert import converted
@@ -93,6 +94,8 @@ def convert_and_tell(
             expected="validation data to measure the drop on",
             fix="pass task=tfopt.Task.from_arrays(...)",
         )
+    if task is not None:
+        check_drops(task.metric, **target.drops)
     loaded = model if task is None else load_model(model)
     refined = None
     if task is None or (limit is None and not can_refine(loaded, target)):

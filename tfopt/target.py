@@ -226,6 +226,11 @@ class Target:
         return self.numerics in _INTEGER_ONLY
 
     @property
+    def drops(self) -> dict[str, float | None]:
+        """What the task's metric may lose, by the budget that says so; None for no limit."""
+        return {field: getattr(self, field) for field in ("max_accuracy_drop", "max_group_drop")}
+
+    @property
     def needs_calibration(self) -> bool:
         """Whether the converter needs representative data."""
         return self.integer_only

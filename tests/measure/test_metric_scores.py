@@ -8,10 +8,11 @@ import pytest
 
 import tfopt
 from tfopt.errors import SettingError
+from tfopt.measure.checks import check_drops, check_metric
 from tfopt.measure.keras_metrics import higher_is_better
 from tfopt.measure.metrics import find
 from tfopt.measure.quality import evaluate
-from tfopt.measure.scores import check_metric, score_of
+from tfopt.measure.scores import score_of
 from tfopt.sensitivity.bench import bench_of
 from tfopt.training.callbacks import Validation
 
@@ -201,3 +202,15 @@ def test_metrics_that_do_not_fit_the_outputs_are_refused(two_heads, metric, mess
     with pytest.raises(SettingError) as caught:
         evaluate(two_heads, task=task_of(metric))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "acc", "auc", "mean_iou", "top_3_accuracy"])
+def test_a_share_cannot_drop_by_more_than_all_of_it(metric):
+    with pytest.raises(SettingError, match=r"max_group_drop=5 .* Fix: use max_group_drop=0\.05"):
+        check_drops(metric, max_accuracy_drop=0.5, max_group_drop=5.0)
+    check_drops(metric, max_accuracy_drop=1.0, max_group_drop=None)
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", max, "MeanSquaredError"])
+def test_what_is_no_share_can_drop_by_any_amount(metric):
+    check_drops(metric, max_accuracy_drop=5.0)

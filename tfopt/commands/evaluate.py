@@ -33,9 +33,9 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     """Prints the metric, and how far it is from the other model's."""
+    from tfopt.measure.checks import check_metric
     from tfopt.measure.comparison import compare
     from tfopt.measure.quality import evaluate
-    from tfopt.measure.scores import check_metric
 
     model = _model(one_argument(arguments, ARGUMENTS), values.kernels)
     other = None if values.against is None else _model(values.against, None)

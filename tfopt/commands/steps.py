@@ -45,7 +45,7 @@ def check_steps(values: flags.FlagValues) -> None:
     Raises:
         SettingError: No data is named, or there is no such metric, target or technique.
     """
-    from tfopt.measure.scores import check_metric
+    from tfopt.measure.checks import check_metric
     from tfopt.recipe import TECHNIQUES, parse_technique
 
     refuse_no_dataset(values)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfopt.errors import DataError, ModelError
+from tfopt.measure.checks import check_metric
 from tfopt.measure.class_labels import check_classes
 from tfopt.measure.metrics import decide, sample_classes
 from tfopt.measure.predictions import gathered, opened, output_names, predictions
-from tfopt.measure.scores import AnyScore, Kind, PerOutput, Statistic, check_metric, score_of
+from tfopt.measure.scores import AnyScore, Kind, PerOutput, Statistic, score_of
 from tfopt.report import OutputScore
 from tfopt.task.base import SplitName, check_task
 from tfopt.task.losses import each, of_numbers

@@ -70,25 +70,6 @@ def score_of(metric: Any, loss: Any, outputs: Sequence[str] = ("",)) -> AnyScore
     return RowScore(find(metric), each(loss, outputs))
 
 
-def check_metric(metric: Any) -> None:
-    """Refuses a metric that is none, before anything is run.
-
-    Raises:
-        SettingError: It is none.
-
-    Example:
-        >>> check_metric("accuracy")
-    """
-    if isinstance(metric, (Mapping, tuple, list)):
-        for one in metric.values() if isinstance(metric, Mapping) else metric:
-            check_metric(one)
-        return
-    keras_metrics.refuse_class(metric)
-    known = isinstance(metric, str) and keras_metrics.class_name(metric) is not None
-    if not known and not keras_metrics.is_metric(metric) and not callable(metric):
-        find(metric)
-
-
 class RowScore:
     """A metric by name: each batch adds its rows, one a sample.
 
