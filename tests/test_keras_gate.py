@@ -436,3 +436,17 @@ def test_a_name_the_gate_does_not_have():
 
     with pytest.raises(AttributeError, match="has no attribute 'keras4'"):
         tfopt.keras_gate.keras4  # noqa: B018 - the attribute access is what is tested
+
+
+def test_a_file_of_keras_3_with_an_unknown_layer_names_the_class(tmp_path):
+    class Mine(keras.layers.Layer):
+        def call(self, x):
+            return 2.0 * x
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Mine()(keras.layers.Dense(3)(inputs)))
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(
+        ModelError, match=r"cannot read: Could not locate class 'Mine'.*Fix: a layer"
+    ):
+        tfopt.load_model(tmp_path / "model.keras")

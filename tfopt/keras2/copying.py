@@ -159,5 +159,6 @@ def _check_same_weights(source: Any, copy: Any) -> None:
 
 def first_line(error: Exception) -> str:
     """The first paragraph of an error's text on one line, or its class when it has none."""
-    paragraph = str(error).strip().partition("\n\n")[0]
+    cause = str(error).rpartition("Exception encountered: ")[2]  # behind it, for a file of Keras 3
+    paragraph = cause.strip().partition("\n\n")[0].partition(" Full object config")[0]
     return textwrap.shorten(paragraph, 400) or type(error).__name__
