@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfopt.errors import TechniqueError
 from tfopt.keras_gate import tfmot
-from tfopt.wrapping import Kernel
+from tfopt.kernel_technique import Kernel
 
 # isort: split
 # Only importable after the gate has imported TF-MOT the careful way.

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfopt.errors import TechniqueError
 from tfopt.keras_gate import tf_keras
+from tfopt.kernel_technique import Kernel
 from tfopt.training.strategies import on_all_replicas
-from tfopt.wrapping import Kernel
 
 Initialization = Literal["linear", "random", "density", "kmeans++"]
 """Where centroids start among the weights of a kernel."""

@@ -19,10 +19,10 @@ from tfopt.graph.cost import call_cost
 from tfopt.graph.dependencies import Dependencies, Group
 from tfopt.graph.slice_cost import Costs
 from tfopt.keras_gate import tf_keras
+from tfopt.kernel_technique import Kernel
 from tfopt.rounding.clipping import Ranges
 from tfopt.rounding.linear import Linear
 from tfopt.rounding.model import grid_of
-from tfopt.wrapping import Kernel
 
 _BITS, _FEWEST_BITS = 8, 2
 

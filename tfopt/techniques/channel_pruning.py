@@ -18,6 +18,7 @@ from tfopt.graph.slicing import slice_channels
 from tfopt.importance.reconstruction import refit, unfitted
 from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, judged_on, scores
 from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.order import refuse_optimized
 from tfopt.selection import select
 from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.measure import curves_for
@@ -25,7 +26,6 @@ from tfopt.sensitivity.probes import Probe, cut
 from tfopt.settings import check_choices, check_counts, check_flags
 from tfopt.technique import Selection, Skipped, Stage
 from tfopt.training.strategies import scope
-from tfopt.wrapping import refuse_optimized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

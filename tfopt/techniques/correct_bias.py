@@ -14,12 +14,12 @@ from tfopt.graph.kernels import channels_last, through
 from tfopt.graph.statistics import input_means
 from tfopt.graph.stepping import check_varied, input_arrays, steps
 from tfopt.keras_gate import clone, tf_keras
+from tfopt.order import refuse_fake_quantized
 from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
 from tfopt.selection import check_touched
 from tfopt.selection import select as select_layers
 from tfopt.settings import check_bits, check_choices, check_counts, check_names
 from tfopt.technique import Selection, Stage, Technique
-from tfopt.wrapping import refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.task import Task

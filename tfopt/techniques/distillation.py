@@ -10,11 +10,11 @@ from tfopt.errors import SettingError
 from tfopt.files import checksum
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.order import refuse_optimized
 from tfopt.selection import select
 from tfopt.settings import check_positive, check_share
 from tfopt.teaching import TEMPERATURE, WEIGHT, Teaching
 from tfopt.technique import Selection, Stage
-from tfopt.wrapping import refuse_optimized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

@@ -12,6 +12,7 @@ from tfopt.factorization.rebuild import factor_name, factorized
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.order import refuse_optimized
 from tfopt.selection import select
 from tfopt.sensitivity.allocation import Spread
 from tfopt.sensitivity.bench import bench_of
@@ -20,7 +21,6 @@ from tfopt.sensitivity.probes import Probe, low_rank
 from tfopt.sensitivity.ranks import reached, searched
 from tfopt.settings import check_choices, check_share
 from tfopt.technique import Selection, Skipped, Stage
-from tfopt.wrapping import refuse_optimized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

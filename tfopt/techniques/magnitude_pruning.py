@@ -12,19 +12,15 @@ from tfopt.errors import SettingError, TechniqueError
 from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
+from tfopt.kernel_technique import Kernel, KernelTechnique
 from tfopt.masks import Masks, at_once, growing, m_by_n_share, two_integers, zero_blocks
+from tfopt.order import refuse_clustered, refuse_fake_quantized
 from tfopt.sensitivity.measure import curves_for
 from tfopt.sensitivity.probes import Probe, pruned
 from tfopt.sensitivity.zeros import competing, zeros
 from tfopt.settings import check_choices, check_share
 from tfopt.technique import Stage
-from tfopt.wrapping import (
-    Kernel,
-    KernelTechnique,
-    after_each_step,
-    refuse_clustered,
-    refuse_fake_quantized,
-)
+from tfopt.training.updates import after_each_step
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

@@ -24,7 +24,7 @@ from tfopt.selection import check_touched, named
 from tfopt.selection import select as select_layers
 from tfopt.settings import check_bits, check_names
 from tfopt.technique import Selection, Stage
-from tfopt.wrapping import after_each_step
+from tfopt.training.updates import after_each_step
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

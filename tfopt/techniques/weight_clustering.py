@@ -11,10 +11,11 @@ import numpy as np
 from tfopt.fine_tuning import AnyModel, Wrapped
 from tfopt.keras2.protocols import CLUSTERABLE
 from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.kernel_technique import Kernel, KernelTechnique
+from tfopt.order import refuse_fake_quantized
 from tfopt.settings import check_choices, check_counts, check_flags
 from tfopt.shared_weights import Initialization, SharedWeights, train_shared
 from tfopt.technique import Selection, Skipped, Stage
-from tfopt.wrapping import Kernel, KernelTechnique, refuse_fake_quantized
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays

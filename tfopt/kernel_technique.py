@@ -1,23 +1,18 @@
-"""Techniques that change the values of kernels while they fine-tune, and what they build on."""
+"""What techniques that change the values of kernels while they fine-tune have in common."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
-from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from tfopt import facts
-from tfopt.errors import TechniqueError
 from tfopt.fine_tuning import FineTuned
 from tfopt.keras2.protocols import declared
 from tfopt.keras_gate import tf_keras
 from tfopt.selection import check_touched, select
 from tfopt.technique import Selection, Skipped
-from tfopt.training.strategies import on_all_replicas
 
-ORDER = "prune first, then cluster, then train quantization-aware"
 _FROZEN = "frozen (trainable=False)"
 
 
@@ -136,95 +131,3 @@ class KernelTechnique(FineTuned, abc.ABC):
 
 def _is_custom(layer: tf_keras.layers.Layer) -> bool:
     return not type(layer).__module__.startswith("tf_keras.")
-
-
-def refuse_fake_quantized(model: tf_keras.Model, technique: str) -> None:
-    """Refuses a model that came out of quantization-aware training.
-
-    Raises:
-        TechniqueError: A layer simulates quantization.
-    """
-    if facts.is_fake_quantized(model):
-        raise TechniqueError(
-            received=f"model {model.name!r}, which simulates quantization, for {technique}",
-            expected="a model before quantization-aware training, whose ranges would no longer fit "
-            "the weights",
-            fix=ORDER,
-        )
-
-
-def refuse_optimized(
-    model: tf_keras.Model, technique: str, *, trained: Collection[str] | None = None
-) -> None:
-    """Refuses a model with gains of later stages, for a technique whose training undoes them all.
-
-    Args:
-        model: A tf_keras model.
-        technique: The technique's name.
-        trained: The names of the layers whose weights change; None for all that are not frozen.
-
-    Raises:
-        TechniqueError: Weights of the model are pruned or share values, or a layer simulates
-            quantization.
-    """
-    refuse_fake_quantized(model, technique)
-    first = f"{technique} first, then prune, then cluster"
-    refuse_clustered(model, technique, trained=trained, fix=first)
-    _refuse_if_any(
-        _trained(facts.sparse_layers(model), trained),
-        f"are zero, in model {model.name!r}, for {technique}",
-        expected="a model before pruning, since training gives pruned weights a value again",
-        fix=first,
-    )
-
-
-def refuse_clustered(
-    model: tf_keras.Model,
-    technique: str,
-    *,
-    trained: Collection[str] | None = None,
-    fix: str = ORDER,
-) -> None:
-    """Refuses a model whose weights share values, for a technique whose training parts them.
-
-    Raises:
-        TechniqueError: They do.
-    """
-    _refuse_if_any(
-        _trained(facts.clustered_layers(model), trained),
-        f"share few values, in model {model.name!r}, for {technique}",
-        expected="a model before clustering, since training parts weights that share a value",
-        fix=fix,
-    )
-
-
-def _refuse_if_any(layers: list[str], what: str, *, expected: str, fix: str) -> None:
-    if layers:
-        received = f"weights of {', '.join(layers[:5])} that {what}"
-        raise TechniqueError(received=received, expected=expected, fix=fix)
-
-
-def _trained(names: list[str], trained: Collection[str] | None) -> list[str]:
-    return names if trained is None else [name for name in names if name in trained]
-
-
-def after_each_step(model: tf_keras.Model, update: Callable[[], None]) -> None:
-    """Makes `fit` run `update` in the graph after each optimizer step.
-
-    The layers stay the user's own, so that masks, call arguments, shared layers and nested cells
-    work as they did (a wrapper around each layer would have to hand all of that through), there is
-    no callback to forget, and a checkpoint is an ordinary model.
-
-    Args:
-        model: The model to be trained; it keeps `update` until it is gone.
-        update: Changes variables with TensorFlow operations; it is traced once.
-    """
-    plain_step = model.train_step
-
-    @functools.wraps(plain_step)
-    def train_step(data: Any) -> dict[str, Any]:
-        logs = plain_step(data)
-        on_all_replicas(update)
-        return logs
-
-    model.train_step = train_step

@@ -12,7 +12,7 @@ from tfopt.errors import SettingError, TechniqueError
 from tfopt.fine_tuning import LoopWarning
 from tfopt.keras_gate import clone, tf_keras, tfmot
 from tfopt.testing import dense_net, residual_net, small_cnn
-from tfopt.wrapping import after_each_step
+from tfopt.training.updates import after_each_step
 
 layers = tf_keras.layers
 LOSS = "sparse_categorical_crossentropy"
