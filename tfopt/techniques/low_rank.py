@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -244,11 +245,11 @@ class LowRank(FineTuned):
         else:
             found = planner.energy_for(field, wanted)
         if found is None:
-            most = planner.largest_saving(field) / whole
+            most = math.floor(1000 * planner.largest_saving(field) / whole) / 1000
             raise TechniqueError(
                 received=f"{self.settings} for model {model.name!r}, of which {most:.1%} can be "
                 "removed with all ranks at 1",
-                expected=f"at most {most:.2f}",
+                expected=f"at most {aim}={most:g}",
                 fix="lower the aim, or remove channels as well: tfopt.ChannelPruning",
             )
         return found
