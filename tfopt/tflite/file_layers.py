@@ -55,6 +55,7 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
     named = [(op, _mentioned(op, layers)) for op in inspection.ops if op.subgraph == 0]
     claimed = {names[0] for _, names in named if names}
     found: dict[str, Match] = {}
+    made: list[Match] = []
     sources: dict[int, tuple[int, ...]] = {t.index: (t.index,) for t in inspection.inputs}
     for op, names in named:
         reads = (sources.get(tensor.index, ()) for tensor in op.inputs)
@@ -67,11 +68,30 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
         last, tensor = fused[-1], op.outputs[0]
         if _size(tensor.shape) == _size(last.get_output_at(0).shape):
             kept = tuple(layer.name for layer in fused)
-            for before in filter(None, [found.pop(name, None) for name in kept]):
-                if before.tensor.index in inputs:  # of a layer's ops, the last gives its output
-                    inputs = before.inputs
+            for name in kept:  # of a layer's ops, the last gives its output
+                found.pop(name, None)
             found[last.name] = Match(tensor, op.name, type(last).__name__, kept, inputs)
+            made.append(found[last.name])
             sources[tensor.index] = (tensor.index,)
+    return _from_matches(found, made)
+
+
+def _from_matches(found: dict[str, Match], made: list[Match]) -> dict[str, Match]:
+    """The matches, computed from each other: from no tensor whose match another one replaced.
+
+    Args:
+        found: Those that stand, by their layers.
+        made: All of them, in the order of execution.
+    """
+    standing = {match.tensor.index for match in found.values()}
+    sources: dict[int, tuple[int, ...]] = {}
+    for match in made:
+        reads = (sources.get(index, (index,)) for index in match.inputs)
+        inputs = tuple(dict.fromkeys(itertools.chain.from_iterable(reads)))
+        index = match.tensor.index
+        if index in standing:
+            found[match.fused[-1]] = dataclasses.replace(match, inputs=inputs)
+        sources[index] = (index,) if index in standing else inputs
     return found
 
 
