@@ -9,7 +9,8 @@ from tfopt.keras_gate import tf_keras
 from tfopt.measure.layers import LayerError, compare_layers
 from tfopt.techniques.equalize_channels import EqualizeChannels
 from tfopt.testing import depthwise_net, residual_net, small_cnn, stress
-from tfopt.testing.zoo import settle
+from tfopt.testing.zoo import MODELS, settle
+from tfopt.tflite.file_layers import tensors_by_layer
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,17 @@ def test_a_file_of_an_equalized_model_is_compared_on_its_own_scales(digits, trai
     assert "Compared up to the scales of their channels: stem_relu" in str(compared)
     assert not any(row.rescaled for row in compare_layers(plain, model, task=digits).layers)
     assert min(row.sqnr_db for row in compare_layers(plain, model, task=digits).layers) < 15
+
+
+@pytest.mark.parametrize("name", ["text_lstm", "conv_lstm"])
+def test_each_layer_of_an_unrolled_loop_is_held_against_layers_that_are_compared(name):
+    entry = next(entry for entry in MODELS if entry.name == name)
+    model = entry.build(tf_keras)
+    task = entry.task(model, samples=16)
+    tflite = tfopt.convert(model, task=task, target=tfopt.Target.int8(refine=False))
+    inspection = tfopt.inspect(tflite)
+    known = {tensor.index for tensor in inspection.inputs}
+    for match in tensors_by_layer(inspection, model).values():
+        assert set(match.inputs) <= known, match
+        known.add(match.tensor.index)
+    assert compare_layers(tflite, model, task=task, samples=16).layers
