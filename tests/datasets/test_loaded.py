@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tfopt.datasets import ImageFormat, digits
 from tfopt.datasets.loaded import carve, read
-from tfopt.errors import DataError
+from tfopt.errors import DataError, SettingError
 
 
 @given(
@@ -30,6 +30,12 @@ def test_carving_loses_no_sample_and_keeps_proportions(counts, shares, seed):
 def test_carving_is_seeded():
     labels = np.zeros(100)
     assert (carve(labels, (0.1,), 0)[1] != carve(labels, (0.1,), 1)[1]).any()
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, True, "0"])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(SettingError, match=f"Received seed={seed!r}"):
+        carve(np.zeros(20), [0.1], seed)
 
 
 def test_the_digits_are_whole_and_divided():

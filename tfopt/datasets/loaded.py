@@ -11,6 +11,7 @@ import numpy as np
 from tfopt.data import ArraySplit, DatasetSplit, Split
 from tfopt.errors import DataError, nearest
 from tfopt.progress import bar
+from tfopt.settings import check_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -137,10 +138,14 @@ def carve(labels: np.ndarray, shares: Sequence[float], seed: int) -> list[np.nda
     Returns:
         Positions, ascending: the rest first, then a part for each share.
 
+    Raises:
+        SettingError: `seed` is no whole number from 0.
+
     Example:
         >>> [len(part) for part in carve(np.zeros(20), [0.1, 0.1], seed=0)]
         [16, 2, 2]
     """
+    check_whole(0, seed=seed)
     generator = np.random.default_rng(seed)
     parts: list[list[np.ndarray]] = [[] for _ in range(len(shares) + 1)]
     for label in np.unique(labels):
