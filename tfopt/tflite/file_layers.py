@@ -52,7 +52,10 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
         for name, layer in naming.layers_by_file_name(model).items()
         if layer in outer and _gives_one_tensor(layer)
     }
-    named = [(op, _mentioned(op, layers)) for op in inspection.ops if op.subgraph == 0]
+    ops = [op for op in inspection.ops if op.subgraph == 0]
+    # what is only converted for the caller goes by the name of the conversion
+    told = {op.inputs[0].index: _mentioned(op, layers) for op in ops if op.name in _NO_OUTPUT}
+    named = [(op, _mentioned(op, layers) or _told(op, told)) for op in ops]
     claimed = {names[0] for _, names in named if names}
     found: dict[str, Match] = {}
     made: list[Match] = []
@@ -66,10 +69,10 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
         fused = _between(layers[names[-1]], layers[names[0]], layers)
         fused += _behind(layers[names[0]], claimed, layers)
         last, tensor = fused[-1], op.outputs[0]
-        if _size(tensor.shape) == _size(last.get_output_at(0).shape):
-            kept = tuple(layer.name for layer in fused)
-            for name in kept:  # of a layer's ops, the last gives its output
-                found.pop(name, None)
+        kept = tuple(layer.name for layer in fused)
+        for name in kept:  # of a layer's ops, the last gives its output
+            found.pop(name, None)
+        if _lengths(tensor.shape) == _lengths(last.get_output_at(0).shape):
             found[last.name] = Match(tensor, op.name, type(last).__name__, kept, inputs)
             made.append(found[last.name])
             sources[tensor.index] = (tensor.index,)
@@ -110,6 +113,11 @@ def _mentioned(op: Op, layers: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in found if name is not None))
 
 
+def _told(op: Op, told: dict[int, list[str]]) -> list[str]:
+    """The layers that a conversion of the op's output is named after."""
+    return told.get(op.outputs[0].index, []) if op.outputs else []
+
+
 def _between(first: Any, last: Any, layers: dict[str, Any]) -> list[Any]:
     """The layers from one to another that comes behind it, both included."""
     chain = [first]
@@ -139,11 +147,7 @@ def _only_user(layer: Any, layers: dict[str, Any]) -> Any | None:
     return users[0] if len(users) == 1 else None
 
 
-def _size(shape: Any) -> int | None:
-    """Elements of one sample; None if a size is open."""
-    size = 1
-    for length in list(shape)[1:]:
-        if length is None or length < 0:
-            return None
-        size *= length
-    return size
+def _lengths(shape: Any) -> list[int | None]:
+    """The lengths of one sample's axes, without those of 1 that an op may add; None: open."""
+    lengths = [None if length is None or length < 0 else int(length) for length in list(shape)[1:]]
+    return [length for length in lengths if length != 1]

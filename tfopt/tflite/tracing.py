@@ -125,15 +125,20 @@ def trace(
         names={scopes[id(x)]: "" if x is model else names[id(x)] for x in layers},
         layers={names[id(x)]: naming.seen_through(x).name for x in layers if x is not model},
         inputs=naming.unique([names[id(x._keras_history.layer)] for x in model.inputs]),
-        outputs=naming.unique(
-            [
-                given if given in keep_names else names[id(tensor._keras_history.layer)]
-                for given, tensor in zip(model.output_names, model.outputs, strict=True)
-            ]
-        ),
+        outputs=naming.unique(_output_names(model, names, keep_names)),
         loops=_has_loops(function),
         model=model,
     )
+
+
+def _output_names(model: Any, names: dict[int, str], keep: Collection[str]) -> list[str]:
+    """What outputs are called in the file: as before another layer came to round them."""
+    known = {naming.seen_through(layer).name: names[id(layer)] for layer in model.layers}
+    known |= {name: name for name in keep}
+    return [
+        known.get(given, names[id(tensor._keras_history.layer)])
+        for given, tensor in zip(model.output_names, model.outputs, strict=True)
+    ]
 
 
 def _specs(

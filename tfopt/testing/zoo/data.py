@@ -58,10 +58,18 @@ def random_task(
         pair(samples, seed),
         pair(samples // 2, seed + 1),
         loss=loss if isinstance(loss, str) else list(loss),
-        metric="mse" if loss == "mse" else "accuracy",
+        metric=_metric(loss),
         batch_size=16,
         seed=seed,
     )
+
+
+def _metric(losses: Losses) -> str | tuple[str, ...]:
+    """What measures outputs of these losses: classes by accuracy, numbers by their error."""
+    if not isinstance(losses, str):
+        metrics = tuple(str(_metric(loss)) for loss in losses)
+        return metrics if len(set(metrics)) > 1 else metrics[0]
+    return "accuracy" if losses in (_SPARSE, _PROBABILITIES) else "mse"
 
 
 def random_arrays(model: Any, *, samples: int, low: float, high: float, seed: int) -> Any:
