@@ -450,3 +450,11 @@ def test_a_file_of_keras_3_with_an_unknown_layer_names_the_class(tmp_path):
         ModelError, match=r"cannot read: Could not locate class 'Mine'.*Fix: a layer"
     ):
         tfopt.load_model(tmp_path / "model.keras")
+
+
+def test_more_layers_in_a_row_than_python_nests_calls():
+    x = inputs = keras.Input((2,))
+    for _ in range(1200):
+        x = keras.layers.ReLU()(x)
+    model = tfopt.load_model(keras.Model(inputs, x))
+    assert len(model.layers) == 1201
