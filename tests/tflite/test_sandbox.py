@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tfopt.tflite import proof
 from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
 
 
@@ -63,3 +64,8 @@ def test_loads_no_tensorflow(sandbox):
         eval, "list(__import__('sys').modules)", time_limit_s=60
     )
     assert sandbox.call(eval, "__import__('sys').path", time_limit_s=60)[-1] in sys.path
+
+
+def test_no_sandbox_starts_another_one(sandbox):
+    with pytest.raises(Failed, match=r"called in a sandbox: a script .* has the name of a module"):
+        sandbox.call(proof.prepare, time_limit_s=120)

@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import IO, Any
 
+_INSIDE = "TFOPT_SANDBOX"
+
 
 class Crashed(Exception):
     """The process of a sandbox ended, or was ended for taking too long.
@@ -117,6 +119,13 @@ class Sandbox:
                     stream.close()  # type: ignore[union-attr]
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if _INSIDE in os.environ:
+            # such as litert.py, which a package imports: each process would start another one
+            raise Crashed(
+                "a sandbox called in a sandbox: a script that runs tfopt has the name of a module "
+                "that is imported there; give it another name",
+                "",
+            )
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -127,7 +136,12 @@ class Sandbox:
                 stdout=subprocess.PIPE,
                 stderr=self._printed,
                 # a GPU that this process uses has no memory left for another one
-                env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"},
+                env={
+                    **os.environ,
+                    _INSIDE: "1",
+                    "PYTHONPATH": path,
+                    "CUDA_VISIBLE_DEVICES": "-1",
+                },
             )
         return self._process
 
