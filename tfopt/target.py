@@ -77,8 +77,9 @@ class Target:
         keep_int8: Names of Keras layers that keep 8-bit weights in a file of 4-bit ones.
         sparse_encoding: Store kernels that have many zeros as what is not zero: a smaller file of
             float32 or int8, as fast as before. See `tfopt.tflite.sparse`.
-        compact: Drop the digits of scales and biases that 8-bit outputs do not show: a file as
-            large and as fast as before, that deflates smaller. See `tfopt.tflite.compact`.
+        compact: Round scales and biases to few digits, which moves outputs by about as much as
+            8 bits do: a file about as large and as fast, that deflates smaller. See
+            `tfopt.tflite.compact`.
         refine: Try post-training techniques, and take what measures best on the validation data.
             False leaves the weights as they are.
         max_accuracy_drop: Largest loss of the metric against the baseline, in the metric's units

@@ -196,3 +196,19 @@ def test_few_bits_are_near(scales, bits, up):
 def test_other_numerics_are_refused(numerics):
     with pytest.raises(SettingError, match=r"compact=True.*int8 or int4_weights"):
         getattr(Target, numerics)(compact=True)
+
+
+@pytest.mark.parametrize("target", [Target.int8(refine=False, compact=True), Target.int4_weights()])
+def test_the_bias_of_a_channel_that_is_nearly_dead_keeps_its_sign(target):
+    tf_keras.utils.set_random_seed(0)
+    inputs = tf_keras.Input((8, 8, 4))
+    x = tf_keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    x = tf_keras.layers.Conv2D(6, 1, use_bias=False)(x)
+    model = tf_keras.Model(inputs, tf_keras.layers.BatchNormalization(name="bn")(x))
+    norm = model.get_layer("bn")
+    gamma = np.array([1e-7, 1, 1, 1, 1, 1], np.float32)  # what decay leaves of it
+    norm.set_weights([gamma, np.ones(6, np.float32), *norm.get_weights()[2:]])
+    data = np.random.default_rng(0).normal(size=(32, 8, 8, 4)).astype(np.float32)
+    tflite = tfopt.convert(model, representative=data, target=target)
+    found = TFLiteModel(tflite).predict(data)[0]
+    np.testing.assert_allclose(found[..., 0], 1.0, atol=0.1)

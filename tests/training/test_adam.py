@@ -59,3 +59,8 @@ def test_half_precision_variables_and_doubles_are_trained():
         optimizer.build([variable])
         optimizer.apply_gradients([(tf.ones(3, dtype), variable)])
         np.testing.assert_allclose(variable, 0.9, atol=1e-3)
+
+
+def test_it_is_never_compiled_by_xla_in_which_its_numbers_are_out_of_scope():
+    assert not FusedAdam(0.1).jit_compile
+    assert not FusedAdam(0.1, jit_compile=True).jit_compile

@@ -108,7 +108,7 @@ def _write_h5(model: Any, path: Path) -> None:
 def _write_saved_model(model: Any, path: Path) -> None:
     options: dict[str, Any] = {}
     if wrapped.is_wrapped(model.to_json()):
-        # the functions of each layer serve tf_keras alone, which cannot read a wrapper anyway
+        # a server calls the signature, and `read` takes the bundle: neither a layer's function
         options = {"save_traces": False, "signatures": _signature(model)}
     with write_directory(path) as folder:
         model.save(folder, save_format="tf", include_optimizer=False, **options)

@@ -50,5 +50,7 @@ def check_drops(metric: Any, **limits: float | None) -> None:
             raise SettingError(
                 received=f"{setting}={limit:g} for the metric {metric!r}, which is at most 1",
                 expected="a share of 1, such as 0.01 for one point",
-                fix=f"use {setting}={limit / 100:g} for {limit:g} points",
+                fix=f"use {setting}={limit / 100:g} for {limit:g} points"
+                if limit <= 100
+                else f"leave {setting} out to allow any",
             )

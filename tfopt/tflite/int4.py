@@ -82,7 +82,7 @@ def to_4_bits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ([[7, -3, 2, 0], [7, -3, 2, 0]], [18.14, 18.14])
     """
     steps = grid_steps(weights)
-    steps = np.where(np.isnan(steps), _largest(weights) / LARGEST, steps)
+    steps = np.where(np.isnan(steps), np.maximum(_largest(weights) / LARGEST, 1.0), steps)
     return np.rint(weights / steps[:, None]).astype(np.int8), steps
 
 
@@ -104,7 +104,8 @@ def grid_steps(weights: np.ndarray) -> np.ndarray:
     for count in range(1, LARGEST + 1):  # the finest grid that fits comes last
         step = largest / count
         off = np.abs(values - np.rint(values / step[:, None]) * step[:, None])
-        steps = np.where(off.max(axis=1, initial=0.0) <= _HALF_STEP, step, steps)
+        fits = (off.max(axis=1, initial=0.0) <= _HALF_STEP) & (step >= 1)  # else biases would grow
+        steps = np.where(fits, step, steps)
     return steps
 
 
@@ -158,6 +159,6 @@ def _rescale_bias(model: Any, graph: Any, operator: Any, steps: np.ndarray) -> N
     tensor = graph.tensors[index]
     bias = schema.values(model.buffers[tensor.buffer].data, tensor).astype(np.float64)
     scales = np.array(schema.scales(tensor))
-    numbers = np.rint(bias / steps).astype(np.int32)
+    numbers = np.rint(bias / steps).astype(np.int32)  # no step is below 1: they still fit
     tensor.buffer = schema.add_buffer(model, numbers.view(np.uint8))
     schema.set_scales(tensor, scales * steps)

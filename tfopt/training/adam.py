@@ -17,6 +17,7 @@ class FusedAdam(tf_keras.optimizers.Adam):
 
     Args:
         learning_rate: A number, or a schedule.
+        settings: Others of Adam's, but for `amsgrad` and what adapts `epsilon`.
 
     Example:
         >>> model = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(2,))])
@@ -26,6 +27,10 @@ class FusedAdam(tf_keras.optimizers.Adam):
         Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, section 2 (the
         step with its bias correction in the learning rate).
     """
+
+    def __init__(self, learning_rate: Any, **settings: Any) -> None:
+        # XLA, which tf_keras would ask for on a GPU, keeps a graph that the shared numbers leave
+        super().__init__(learning_rate, **settings | {"jit_compile": False})
 
     def _distributed_apply_gradients_fn(
         self, distribution: Any, grads_and_vars: Any, **kwargs: Any
