@@ -260,3 +260,15 @@ def test_a_branch_that_is_removed_whole_is_gone_from_the_file(trained, task):
     files = [tfopt.convert(each, task=task, target=target) for each in (model, pruned)]
     ops = [[op.name for op in tfopt.inspect(file).ops] for file in files]
     assert [names.count("CONV_2D") for names in ops] == [3, 1]
+
+
+def test_of_channels_with_equal_scores_no_more_go_than_the_aim_needs():
+    inputs = x = layers.Input((8, 8, 1))
+    for number in range(3):
+        x = layers.Conv2D(32, 3, padding="same", name=f"c{number}")(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))  # each scale is 1
+    outputs = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    model = tf_keras.Model(inputs, outputs)
+    technique = tfopt.ChannelPruning(importance="bn_scale", channels=0.25, steps=1)
+    pruned = technique.apply(model, tfopt.Task.digits())
+    assert [pruned.get_layer(f"c{number}").filters for number in range(3)] == [24, 24, 24]

@@ -107,7 +107,10 @@ class Plan:
         if count == 0:
             return [0] * len(self._ranked)
         last = self._sorted[count - 1]
-        return [int((self._scores[ranked] <= last).sum()) for ranked in self._ranked]
+        below = [int((self._scores[ranked] < last).sum()) for ranked in self._ranked]
+        tied = [int((self._scores[ranked] == last).sum()) for ranked in self._ranked]
+        share = (count - sum(below)) / sum(tied)  # of equal scores, as many as are needed
+        return [sure + share * even for sure, even in zip(below, tied, strict=True)]
 
     def _rounded(self, group: Group, count: float) -> int:
         """How many units of a group to keep, as whole steps."""
