@@ -174,3 +174,10 @@ def test_a_layer_called_in_two_ways_is_refused():
     outputs = [shared(index, x, factor=1.0)[0], shared(index, x, factor=2.0)[0]]
     with pytest.raises(ModelError, match=r"'table' of class Table, which is called twice"):
         load_model(tf_keras.Model([index, x], outputs), rules={Table: table})
+
+
+def test_a_rule_stands_for_an_operation_of_keras_3():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.ops.erf(inputs)))
+    made = load_model(model, rules={"Erf": lambda operation, x: tf.math.erf(x)})
+    assert [type(layer).__name__ for layer in made.layers] == ["InputLayer", "TFOpLambda", "Dense"]

@@ -161,7 +161,7 @@ class _Call:
         import keras
 
         args, kwargs = self.filled(arrays)
-        if self.layer._call_has_training_arg:
+        if getattr(self.layer, "_call_has_training_arg", False):  # an op of Keras 3 has none
             kwargs["training"] = False
         outputs = keras.tree.flatten(self.layer(*args, **kwargs))
         return [np.asarray(keras.ops.convert_to_numpy(value)) for value in outputs]
@@ -204,7 +204,7 @@ def _model(rule: Rule, call: _Call) -> Any:
     _prove(call, model)
     for layer in model.layers:
         layer._name = call.layer.name if layer is _only_layer(model) else _own_name(layer)
-        if not call.layer.trainable:
+        if not getattr(call.layer, "trainable", True):
             layer.trainable = False
     return model
 
