@@ -43,7 +43,10 @@ _OPTIONS: dict[str, tuple[tuple[Numerics, ...], str]] = {
         "the interpreter refuses a file whose sparse kernels are to be unpacked for ops of other "
         "numbers",
     ),
-    "compact": (("int8", "int4_weights"), "finer activations show every digit"),
+    "compact": (
+        ("int8", "int4_weights"),
+        "beside the rounding of finer activations, that of few digits is not small",
+    ),
 }
 
 

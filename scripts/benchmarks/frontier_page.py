@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import Settings
-from benchmarks.frontier_rows import Net, rows
+from benchmarks.frontier_rows import Net, percent, rows
 from benchmarks.frontier_table import (
     FLOAT,
     MOST_LOST,
@@ -32,7 +32,8 @@ Written by `scripts/benchmark.py --suite=frontier`. Each row starts from the sam
 and is trained for as many epochs, with the same optimizer, batches of 64 and augmentation,
 whoever's it is. Settings were chosen on the validation data: learning rates rise over a tenth of
 the steps and fall along a cosine, with a peak of 5e-3 for pruning (TF-MOT's and tfopt's), 1e-3
-for clustering and quantization-aware training (both), and for removed channels {cut_rates}.
+for clustering and quantization-aware training (both), and for removed channels {cut_rates}. The
+sparsity of one row, {zeros}, is what brings its file to the goal in deflated bytes.
 Accuracies are of all test images. TF-MOT runs through its own API and TensorFlow's converter;
 tfopt's rows learn from the baseline as their teacher too. Bytes are of the file, deflated ones of
 the file compressed. Latencies are of one image on one thread, of all files in turns; those within
@@ -88,7 +89,8 @@ def _introduction(nets: Sequence[Net]) -> str:
     owners = [row.owner for row in rows(nets[0])]
     title, told = _INTRODUCTION.format(
         cut_rates=" and ".join(f"{net.cut_rate:g} ({net.name})" for net in nets),
-        same=f"{SAME_LATENCY - 1:.0%}".replace("%", " %"),
+        zeros=" and ".join(f"{percent(net.zeros)} ({net.name})" for net in nets),
+        same=percent(SAME_LATENCY - 1),
         ours=owners.count("tfopt"),
         theirs=owners.count("TF-MOT"),
     ).split("\n\n")
@@ -101,7 +103,7 @@ def _told_of_cuts(net: Net) -> str:
     names = ("Few channels off", "channels off", "many channels off")
     for name, (macs, branches) in zip(names, net.cuts, strict=True):
         what = [f"the branch of {' and '.join(net.dispensable)}"] * branches
-        what += [f"{macs:.0%} of the MACs".replace("%", " %")] * bool(macs)
+        what += [f"{percent(macs)} of the MACs"] * bool(macs)
         found.append(f"*{name}* is without {', then '.join(what)}")
     return textwrap.fill(f"{'; '.join(found)}.", 100)
 

@@ -185,7 +185,7 @@ def _tfmot(net: Net) -> list[Row]:
             _peer(peers.cluster, third, 1e-3),
         ]
         last = _converted(_peer(peers.quantize, whole - 2 * third, 1e-3))
-        chains[f"PCQAT {_percent(sparsity)}"] = (begun, last)
+        chains[f"PCQAT {percent(sparsity)}"] = (begun, last)
     return [
         Row(f"TF-MOT: {name}", tuple(steps), export, "TF-MOT")
         for name, (steps, export) in chains.items()
@@ -212,7 +212,7 @@ def _tfopt(net: Net) -> list[Row]:
         "prune 50 %": ([_pruned(0.5, whole)], eight),
         "prune 50 %, rounded to 4 bits": ([_pruned(0.5, whole), grid], as_it_is),
         "prune 50 %, rounded to 4 bits, compact": ([_pruned(0.5, whole), grid], short),
-        f"prune {_percent(net.zeros)}, rounded to 4 bits, compact": (
+        f"prune {percent(net.zeros)}, rounded to 4 bits, compact": (
             [_pruned(net.zeros, whole), grid],
             short,
         ),
@@ -249,7 +249,13 @@ def _tfopt(net: Net) -> list[Row]:
     ]
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as the table says it.
+
+    Example:
+        >>> percent(0.58)
+        '58 %'
+    """
     return f"{100 * share:.0f} %"
 
 

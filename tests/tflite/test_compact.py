@@ -1,4 +1,4 @@
-"""Compact files: the same network, with fewer digits in its numbers than any output shows."""
+"""Compact files: the same network, with fewer digits in its numbers."""
 
 import dataclasses
 import zlib
@@ -201,10 +201,10 @@ def test_other_numerics_are_refused(numerics):
 @pytest.mark.parametrize("target", [Target.int8(refine=False, compact=True), Target.int4_weights()])
 def test_the_bias_of_a_channel_that_is_nearly_dead_keeps_its_sign(target):
     tf_keras.utils.set_random_seed(0)
-    inputs = tf_keras.Input((8, 8, 4))
-    x = tf_keras.layers.Conv2D(8, 3, activation="relu")(inputs)
-    x = tf_keras.layers.Conv2D(6, 1, use_bias=False)(x)
-    model = tf_keras.Model(inputs, tf_keras.layers.BatchNormalization(name="bn")(x))
+    inputs = layers.Input((8, 8, 4))
+    x = layers.Conv2D(8, 3, activation="relu")(inputs)
+    x = layers.Conv2D(6, 1, use_bias=False)(x)
+    model = tf_keras.Model(inputs, layers.BatchNormalization(name="bn")(x))
     norm = model.get_layer("bn")
     gamma = np.array([1e-7, 1, 1, 1, 1, 1], np.float32)  # what decay leaves of it
     norm.set_weights([gamma, np.ones(6, np.float32), *norm.get_weights()[2:]])

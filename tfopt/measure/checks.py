@@ -24,7 +24,7 @@ def check_metric(metric: Any) -> None:
             check_metric(one)
         return
     keras_metrics.refuse_class(metric)
-    known = isinstance(metric, str) and keras_metrics.class_name(metric) is not None
+    known = keras_metrics.class_name(metric) is not None
     if not known and not keras_metrics.is_metric(metric) and not callable(metric):
         find(metric)
 
@@ -42,8 +42,8 @@ def check_drops(metric: Any, **limits: float | None) -> None:
     Example:
         >>> check_drops("accuracy", max_accuracy_drop=0.05)
     """
-    named = isinstance(metric, str) and keras_metrics.class_name(metric) is None
-    if not named or not find(metric).of_classes:
+    of_keras = keras_metrics.class_name(metric) is not None
+    if of_keras or not isinstance(metric, str) or not find(metric).of_classes:
         return
     for setting, limit in limits.items():
         if limit is not None and limit > 1:

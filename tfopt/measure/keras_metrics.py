@@ -48,13 +48,17 @@ def is_metric(value: Any) -> bool:
     )
 
 
-def class_name(name: str) -> str | None:
+def class_name(name: Any) -> str | None:
     """Returns the class of a metric that Keras knows by a name; None if it knows none.
+
+    What is no string is no name.
 
     Example:
         >>> class_name("f1_score"), class_name("Precision"), class_name("acuracy")
         ('F1Score', 'Precision', None)
     """
+    if not isinstance(name, str):
+        return None
     plain = name.replace("_", "").lower()
     return next((known for known in NAMES if known.lower() == plain), None)
 

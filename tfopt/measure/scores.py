@@ -61,7 +61,7 @@ def score_of(metric: Any, loss: Any, outputs: Sequence[str] = ("",)) -> AnyScore
     if isinstance(metric, (Mapping, tuple, list)):
         return PerOutput(_by_output(metric, outputs), loss, outputs)
     keras_metrics.refuse_class(metric)
-    if isinstance(metric, str) and (name := keras_metrics.class_name(metric)) is not None:
+    if (name := keras_metrics.class_name(metric)) is not None:
         metric = keras_metrics.by_name(name)
     if keras_metrics.is_metric(metric):
         return FunctionScore(keras_metrics.as_function(metric))

@@ -120,7 +120,7 @@ class Sandbox:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if _INSIDE in os.environ:
-            # such as litert.py, which a package imports: each process would start another one
+            # such as litert.py, which TensorFlow looks for: each process would start another one
             raise Crashed(
                 "a sandbox called in a sandbox: a script that runs tfopt has the name of a module "
                 "that is imported there; give it another name",

@@ -66,10 +66,10 @@ def random_task(
 
 def _metric(losses: Losses) -> str | tuple[str, ...]:
     """What measures outputs of these losses: classes by accuracy, numbers by their error."""
-    if not isinstance(losses, str):
-        metrics = tuple(str(_metric(loss)) for loss in losses)
-        return metrics if len(set(metrics)) > 1 else metrics[0]
-    return "accuracy" if losses in (_SPARSE, _PROBABILITIES) else "mse"
+    every = [losses] if isinstance(losses, str) else losses
+    classes = (_SPARSE, _PROBABILITIES)
+    metrics = tuple("accuracy" if loss in classes else "mse" for loss in every)
+    return metrics if len(set(metrics)) > 1 else metrics[0]
 
 
 def random_arrays(model: Any, *, samples: int, low: float, high: float, seed: int) -> Any:
