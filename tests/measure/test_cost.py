@@ -86,9 +86,9 @@ def test_every_kind_of_input_gets_a_sample(multi_file, lstm_file, make_file):
      ("int32", None, 0, 1), ("bool", None, 0, 1)],
 )  # fmt: skip
 def test_samples_fill_the_range_of_their_type(dtype, scale, low, high):
-    spec = TensorSpec("x", (None, 50, None, 50), dtype, scale, 0 if scale else None, 0)
-    sample = cost._sample(spec, np.random.default_rng(0))
-    assert sample.shape == (1, 50, 1, 50) and sample.dtype == dtype
+    spec = TensorSpec("x", (None, 50, None, None), dtype, scale, 0 if scale else None, 0)
+    sample = cost._sample(spec, (1, 50, 32, 1), np.random.default_rng(0))
+    assert sample.shape == (1, 50, 32, 64) and sample.dtype == dtype
     assert low <= sample.min() < sample.max() <= high
     assert sample.max() > high * 0.9 and sample.min() < low + 0.1 * (high - low)
 

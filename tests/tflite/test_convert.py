@@ -16,7 +16,7 @@ from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
 from tfopt.task import Task
 from tfopt.tflite import converter, tracing
-from tfopt.tflite.convert import FixedLengthWarning, FloatOpsWarning, convert
+from tfopt.tflite.convert import FixedSizeWarning, FloatOpsWarning, convert
 from tfopt.tflite.inspect import inspect
 from tfopt.tflite.interpreter import TFLiteModel
 from tfopt.tflite.rewrites import table
@@ -237,6 +237,15 @@ def wave():
     )  # fmt: skip
 
 
+def test_a_float_op_at_the_end_is_called_by_its_own_layer_not_by_the_one_before():
+    model = shaken(
+        sequence((4,), layers.Dense(4, name="before"), layers.Lambda(tf.sin, name="wave"))
+    )
+    with pytest.raises(FloatOpsError) as caught:
+        convert(model, task=task_for(model), target=Target.int8())
+    assert "SIN of layer 'wave'" in caught.value.received
+
+
 @pytest.mark.parametrize("target", [Target.int8(), Target.int16x8()], ids=lambda t: t.numerics)
 def test_a_float_island_is_refused_by_name(target):
     model = wave()
@@ -367,7 +376,7 @@ def test_a_crash_of_the_converter_on_anything_else_is_an_error(monkeypatch):
 def test_a_recurrent_layer_of_open_length_takes_that_of_the_samples():
     model = shaken(sequence((None, 4), layers.GRU(3), layers.Dense(2), name="signal"))
     task = task_for(model)
-    with pytest.warns(FixedLengthWarning, match=r"takes input 'signal' of shape \(7, 4\) only"):
+    with pytest.warns(FixedSizeWarning, match=r"takes input 'signal' of shape \(7, 4\) only"):
         tflite = convert(model, task=task, target=Target.int8())
     assert inspect(tflite).integer_only
     assert inspect(tflite).inputs[0].shape == (-1, 7, 4)
@@ -382,7 +391,7 @@ def test_a_fixed_length_is_told_of_beside_float_ops_that_are_allowed():
         warnings.simplefilter("always")
         tflite = convert(model, task=task_for(model), target=target)
     kinds = {warning.category for warning in caught}
-    assert {FixedLengthWarning, FloatOpsWarning} <= kinds
+    assert {FixedSizeWarning, FloatOpsWarning} <= kinds
     assert inspect(tflite).inputs[0].shape == (-1, 7, 4)
 
 

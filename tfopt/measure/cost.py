@@ -25,6 +25,7 @@ _FEWEST_RUNS = 20
 _TURN_SECONDS = 0.02
 _TURNS = 25
 _QUANTILES = range(0, 101, 5)
+_OPEN_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,16 +261,23 @@ class StopWatch:
 
 
 def random_sample(model: TFLiteModel, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Returns a random sample for the inputs of a file."""
-    return tuple(_sample(spec, generator) for spec in model.inputs)
+    """Returns a random sample for the inputs of a file, of the sizes that it stores.
+
+    Where it leaves a size open and stores 1, as TensorFlow's converter does, the size is 64.
+    """
+    stored = model.shapes
+    return tuple(_sample(spec, stored[spec.index], generator) for spec in model.inputs)
 
 
-def _sample(spec: TensorSpec, generator: np.random.Generator) -> np.ndarray:
-    """A random sample of an input's type; sizes the file leaves open are 1.
+def _sample(
+    spec: TensorSpec, stored: tuple[int, ...], generator: np.random.Generator
+) -> np.ndarray:
+    """A random sample of an input's type.
 
     Integers that are not quantized are 0 and 1: word numbers that every vocabulary has.
     """
-    shape = (1, *(size or 1 for size in spec.shape[1:]))
+    axes = zip(spec.shape[1:], stored[1:], strict=True)
+    shape = (1, *(have if have > 1 or want else _OPEN_SIZE for want, have in axes))
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         return generator.random(shape).astype(dtype)

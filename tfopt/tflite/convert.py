@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfopt import keras_gate
-from tfopt.data import Arrays, DataWarning, as_arrays, check_finite, fitted
-from tfopt.errors import ConversionError, DataError, FloatOpsError, ModelError, SettingError
+from tfopt.data import Arrays
+from tfopt.errors import ConversionError, FloatOpsError, ModelError
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target, check_target
-from tfopt.tflite import converter, keeping, likeness, litert, naming, proof, quantizing, tracing
+from tfopt.tflite import (
+    converter,
+    given,
+    keeping,
+    likeness,
+    litert,
+    naming,
+    proof,
+    quantizing,
+    tracing,
+)
 from tfopt.tflite.exporting import export
 from tfopt.tflite.inspect import inspect
 from tfopt.tflite.io_types import with_pixels
 from tfopt.tflite.likeness import InexactFileWarning
+from tfopt.tflite.open_sizes import with_sizes
 
 if TYPE_CHECKING:
     from tfopt.task import Task
-
-_OPEN_SIZE = 64  # stands for a dimension that the model leaves open, where there is no data
 
 
 class FloatOpsWarning(UserWarning):
     """A file that should be integer only computes in floating point somewhere, as was allowed."""
 
 
-class FixedLengthWarning(UserWarning):
-    """A file takes sequences of one length only, though the model takes any."""
+class FixedSizeWarning(UserWarning):
+    """A file takes inputs of one size only, though the model takes any."""
 
 
 def convert(
@@ -104,9 +114,10 @@ def converted(
         keeping.check(model, getattr(target, field), field=field)
     if target.numerics not in ("float32", "float16"):
         _check_weights(model)
-    samples, keep = _samples(model, task, target, representative)
-    one_sample = _of_one_sample(samples) if target.needs_calibration else ()
-    proven = _best(model, samples, target, keep)
+    samples, keep = given.samples(model, task, target, representative)
+    one_sample = given.told_of_one(samples) if target.needs_calibration else ()
+    ways = _ways(model, target, sized=task is not None or representative is not None)
+    proven = _best(model, samples, target, keep, ways)
     if proven.float_ops is not None and not target.allow_float_ops:
         raise proven.float_ops
     return proven.tflite, (*one_sample, *proven.told)
@@ -114,11 +125,11 @@ def converted(
 
 @dataclasses.dataclass(frozen=True)
 class _Way:
-    """How to convert: samples in a batch (None: any number), and whether LSTMs become one op."""
+    """How to convert: samples in a batch (None: any number), LSTMs as one op, sizes of samples."""
 
     batch: int | None
     lstm_ops: bool = False
-    fixed_length: bool = False
+    fixed_size: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,16 +142,19 @@ class _Proven:
 
 
 def _best(
-    model: tf_keras.Model, samples: list[np.ndarray], target: Target, keep: set[str]
+    model: tf_keras.Model,
+    samples: list[np.ndarray],
+    target: Target,
+    keep: set[str],
+    ways: Sequence[_Way],
 ) -> _Proven:
     """The first way that gives a file without ops in floating point, else the first that works."""
     found: list[_Proven] = []
-    *others, last = _ways(model, target)
-    for way in (*others, last):
+    for way in ways:
         try:
             proven = _proven(model, samples, target, keep, way)
         except (ConversionError, ModelError):
-            if way is last and not found:
+            if way is ways[-1] and not found:
                 raise
             continue
         if proven.float_ops is None:
@@ -149,32 +163,31 @@ def _best(
     return found[0]
 
 
-def _told_of_lengths(model: tf_keras.Model, samples: list[np.ndarray]) -> FixedLengthWarning:
+def _told_of_sizes(model: tf_keras.Model, samples: list[np.ndarray]) -> FixedSizeWarning:
     fixed = [
         f"input {name!r} of shape {tuple(array.shape[1:])}"
         for name, tensor, array in zip(model.input_names, model.inputs, samples, strict=True)
         if None in tensor.shape[1:]
     ]
-    return FixedLengthWarning(
-        f"The file takes {', '.join(fixed)} only, as the samples are, since recurrent layers of an "
-        "open length have no integer op."
+    return FixedSizeWarning(
+        f"The file takes {', '.join(fixed)} only, as the samples are: with sizes left open it has "
+        "no integer op, or does not run."
     )
 
 
-def _ways(model: tf_keras.Model, target: Target) -> list[_Way]:
+def _ways(model: tf_keras.Model, target: Target, *, sized: bool) -> list[_Way]:
     """The ways to try, that to the best file first.
 
     Some layers can be converted or run with a known batch only. An LSTM is smallest and most exact
-    as one op; that op knows no 16-bit activations. Other recurrent layers need a known length.
+    as one op; that op knows no 16-bit activations. Other recurrent layers need a known length, and
+    so does what computes with an open size: that of the samples, if these are the user's.
     """
     lstm_ops = not _has_wide_activations(target) and tracing.has_lstm_ops(model)
-    is_open = any(None in tensor.shape[1:] for tensor in model.inputs)
-    needs_length = target.integer_only and is_open and tracing.has_recurrent_layers(model)
-    return (
-        [_Way(1, lstm_ops=True)] * lstm_ops
-        + [_Way(None), _Way(1)] * (not needs_length)
-        + [_Way(None, fixed_length=True), _Way(1, fixed_length=True)] * needs_length
-    )
+    is_open = given.has_open_sizes(model)
+    needs_size = target.integer_only and is_open and tracing.has_recurrent_layers(model)
+    of_any_size = [_Way(None), _Way(1)] * (not needs_size)
+    of_the_samples = [_Way(None, fixed_size=True), _Way(1, fixed_size=True)] * (sized and is_open)
+    return [_Way(1, lstm_ops=True)] * lstm_ops + of_any_size + of_the_samples
 
 
 def _proven(
@@ -194,25 +207,27 @@ def _proven(
         integer=target.integer_only,
         wide=_has_wide_activations(target),
         bytes_as_reals=_bytes_can_be_reals(model, target),
-        shapes=[array.shape[1:] for array in samples] if way.fixed_length else None,
+        shapes=[array.shape[1:] for array in samples] if way.fixed_size else None,
     )
     entering, target = _entering(traced, samples, target)
     pixels = [new.dtype != old.dtype for new, old in zip(entering, samples, strict=True)]
     content, told = export(traced, target, entering)
     tflite = with_pixels(content, pixels)
+    some = [array[: likeness.SAMPLES] for array in entering]
+    if given.has_open_sizes(model):
+        tflite = with_sizes(tflite, proof.shapes_inside(tflite, [array[:1] for array in some]))
     inspection = inspect(tflite)
     kinds = [traced.input_types, [tensor.dtype.name for tensor in model.outputs]]
     proof.check_types(inspection, target, kinds)
     proof.check_lstms(inspection)
     proof.check_kept(inspection, target, traced.layers)
-    some = [array[: likeness.SAMPLES] for array in entering]
     found = proof.check_runs(tflite, some, inspection, traced.layers)
     inexact = likeness.check(
         tflite, found, some, traced=traced, target=target, inspection=inspection
     )
     float_ops = proof.float_ops_error(inspection, target, traced.layers)
-    if way.fixed_length:
-        told += (_told_of_lengths(model, samples),)
+    if way.fixed_size:
+        told += (_told_of_sizes(model, samples),)
     if float_ops is not None:
         told += (FloatOpsWarning(f"{float_ops.received}."),)
     if inexact is not None:
@@ -248,69 +263,6 @@ def _entering(
     return entering, dataclasses.replace(target, input_type="uint8") if were_bytes else target
 
 
-def _samples(
-    model: tf_keras.Model, task: Task | None, target: Target, representative: Arrays | None
-) -> tuple[list[np.ndarray], set[str]]:
-    """Returns samples of the model's inputs, one array for each, and the names data goes by.
-
-    As many as the target calibrates with; one, to run the file, where it does not; zeros where
-    there is no task.
-    """
-    if task is not None:
-        task.check(model)
-    if representative is not None:
-        arrays = as_arrays(representative, "the representative inputs")
-        check_finite(arrays, "the representative inputs")
-    elif task is not None:
-        arrays = task.representative_inputs(
-            target.representative_samples if target.needs_calibration else 1,
-            choice=target.representative_choice,
-        )
-    else:
-        if target.needs_calibration:
-            raise SettingError(
-                received=f"task=None for a target with numerics={target.numerics!r}",
-                expected="a task, whose representative samples calibrate the activation ranges",
-                fix="pass task=tfopt.Task.from_arrays(...); without data, pass representative="
-                "tfopt.synthetic_inputs(model), or use Target.dynamic_range()",
-            )
-        return [_zeros(tensor) for tensor in model.inputs], set()
-    found = fitted(arrays, model.input_names, [tensor.shape[1:] for tensor in model.inputs])
-    for name, tensor, array in zip(model.input_names, model.inputs, found, strict=True):
-        if target.needs_calibration:
-            _check_varied(name, tensor, array)
-    typed = [
-        np.asarray(array, tensor.dtype.as_numpy_dtype)
-        for array, tensor in zip(found, model.inputs, strict=True)
-    ]
-    labels = task.validation.first()[1] if task is not None else None
-    named = [given for given in (arrays, labels) if isinstance(given, dict)]
-    return typed, {name for given in named for name in given}
-
-
-def _check_varied(name: str, tensor: Any, array: np.ndarray) -> None:
-    """Refuses calibration data without a range."""
-    if tensor.dtype.is_floating and array.size > 1 and not np.ptp(array):
-        raise DataError(
-            received=f"representative samples that are all {array.flat[0]:g} for input {name!r}",
-            expected="samples as the model sees them in use: their range becomes the file's",
-            fix="calibrate with real samples",
-        )
-
-
-def _of_one_sample(samples: list[np.ndarray]) -> tuple[DataWarning, ...]:
-    """What to say of ranges that one sample gave; nothing if several did."""
-    if not all((array == array[:1]).all() for array in samples):
-        return ()
-    count = len(samples[0])
-    what = "A single representative sample" if count == 1 else f"{count} equal samples"
-    told = DataWarning(
-        f"{what} gave all activation ranges of the file: what others of the device's inputs reach "
-        "beyond them is cut off. Calibrate with some hundred samples that differ."
-    )
-    return (told,)
-
-
 def _check_weights(model: Any) -> None:
     """Refuses NaN by the user's name of the layer: in the file, it has gone into another one."""
     for layer in model.layers:
@@ -323,8 +275,3 @@ def _check_weights(model: Any) -> None:
                 fix="look for the step of training that made it, or train with a smaller "
                 "learning rate",
             )
-
-
-def _zeros(tensor: Any) -> np.ndarray:
-    shape = [_OPEN_SIZE if size is None else size for size in tensor.shape[1:]]
-    return np.zeros([1, *shape], tensor.dtype.as_numpy_dtype)

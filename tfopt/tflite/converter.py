@@ -65,8 +65,11 @@ def run(traced: Traced, target: Target, samples: Samples) -> bytes:
         for index, array in enumerate(samples or ()):
             np.save(f"{directory}/{index:05d}.npy", array)
         write, convert = (_save, run_saved) if traced.loops else (_freeze, run_frozen)
-        with captured():
-            write(traced, directory)
+        try:
+            with captured():
+                write(traced, directory)
+        except Exception as error:
+            raise ConverterFailure(f"TensorFlow cannot write the model's graph: {error}") from error
         try:
             names = LayerNames.of(traced)
             made = _sandbox.call(convert, directory, target, names, time_limit_s=_TIME_LIMIT_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema_types
@@ -41,6 +41,7 @@ def finish(
             tensor.name = naming.in_file(schema.text(tensor.name), scopes).encode()
         _name_conversions(graph, model)
     reads, writes = _ordered(model, main)
+    _name_last(model, dict(zip(writes, outputs, strict=True)))
     for index, name in reversed(list(zip(writes, outputs, strict=True))):
         main.tensors[index].name = name.encode()
     for index, name in zip(reads, inputs, strict=True):  # also for one that is an output as well
@@ -65,12 +66,32 @@ def drop_orphans(model: Any) -> None:
 
 def _name_conversions(graph: Any, model: Any) -> None:
     """Names what QUANTIZE and DEQUANTIZE write after what they read, if its name tells nothing."""
+    for kind, op in _conversions(graph, model):
+        source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+        if b"/" in source.name and b"/" not in made.name:
+            made.name = source.name + b"/" + kind.capitalize().encode()
+
+
+def _name_last(model: Any, outputs: Mapping[int, str]) -> None:
+    """Names what is converted for the caller after the output, if its name tells nothing.
+
+    Args:
+        model: The unpacked flatbuffer.
+        outputs: The names of the outputs, by the tensors' numbers.
+    """
+    main = model.subgraphs[0]
+    for _, op in _conversions(main, model):
+        source, name = main.tensors[op.inputs[0]], outputs.get(op.outputs[0])
+        if name is not None and b"/" not in source.name:
+            source.name = f"{name}/Identity".encode()
+
+
+def _conversions(graph: Any, model: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the QUANTIZE and DEQUANTIZE ops of a subgraph, with their names."""
     for op in graph.operators or []:
         kind = schema.op_name(model.operatorCodes[op.opcodeIndex])
         if kind in ("QUANTIZE", "DEQUANTIZE"):
-            source, made = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
-            if b"/" in source.name and b"/" not in made.name:
-                made.name = source.name + b"/" + kind.capitalize().encode()
+            yield kind, op
 
 
 def _ordered(model: Any, main: Any) -> tuple[list[int], list[int]]:

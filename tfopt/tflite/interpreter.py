@@ -186,6 +186,12 @@ class TFLiteModel:
             raise self._failure(f"show tensor {index}", error) from error
 
     @property
+    def shapes(self) -> dict[int, tuple[int, ...]]:
+        """The shapes of the tensors by their numbers: as stored, after a run as they were there."""
+        tensors = self._interpreter.get_tensor_details()
+        return {item["index"]: tuple(map(int, item["shape"])) for item in tensors}
+
+    @property
     def delegated(self) -> frozenset[int]:
         """The numbers of the tensors that XNNPACK hands over to other ops or to the caller."""
         ops = self._interpreter._get_ops_details()
@@ -241,10 +247,16 @@ class TFLiteModel:
                     ),
                     experimental_preserve_all_tensors=self._keep_tensors,
                 )
-            self._interpreter.allocate_tensors()
+            if not self._is_open():  # else it may be too small to be allocated
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise self._failure("load", error) from error
         self._shapes = None
+
+    def _is_open(self) -> bool:
+        """Whether an input leaves a size open, beside the number of samples."""
+        inputs = self._interpreter.get_input_details()
+        return any((item["shape_signature"][1:] < 0).any() for item in inputs)
 
     def _matched(self, x: Arrays) -> list[np.ndarray]:
         """The arrays in the order of the inputs, checked."""
@@ -287,6 +299,7 @@ class TFLiteModel:
             return 1
         if self._batch is None:
             pair = [array[[0, -1]] for array in arrays]
+            self._set([array[:1] for array in pair])  # sizes inside are known from here on
             worth = self.largest_batch > 1 and self._batches_well(pair)
             self._batch = self.largest_batch if worth else 1
         return self._batch

@@ -104,7 +104,7 @@ def _outputs(traced: Traced, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
     for start in range(0, len(samples[0]), step):
         given = [tf.constant(array[start : start + step]) for array in samples]
         results = traced.function(*given)
-        parts.append([results[key].numpy() for key in sorted(results)])
+        parts.append([np.atleast_1d(results[key].numpy()) for key in sorted(results)])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

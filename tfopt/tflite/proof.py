@@ -89,6 +89,32 @@ def values_inside(
     return inside
 
 
+def shapes_inside(tflite: bytes, samples: Sequence[np.ndarray]) -> dict[int, tuple[int, ...]]:
+    """Returns the shapes of a file's tensors in a run, in a process that a crash may take down.
+
+    Args:
+        tflite: The file.
+        samples: A sample, an array of shape (1, ...) for each input.
+
+    Returns:
+        The shapes by the tensors' numbers; none if the file does not run without XNNPACK.
+    """
+    try:
+        shapes: dict[int, tuple[int, ...]] = _sandbox.call(
+            run_for_shapes, tflite, tuple(samples), time_limit_s=_TIME_LIMIT_S
+        )
+    except (Crashed, Failed):
+        return {}
+    return shapes
+
+
+def run_for_shapes(tflite: bytes, samples: tuple[np.ndarray, ...]) -> dict[int, tuple[int, ...]]:
+    """Runs a sample through a file and tells the shapes of its tensors: called in a sandbox."""
+    model = TFLiteModel(tflite, kernels="builtin")
+    model.predict(samples)
+    return model.shapes
+
+
 def run_inside(
     tflite: bytes, samples: tuple[np.ndarray, ...], tensors: tuple[int, ...]
 ) -> list[np.ndarray]:
