@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tfopt
 from tfopt import facts
-from tfopt.keras_gate import tf_keras
+from tfopt.errors import ModelError
+from tfopt.keras_gate import tf_keras, tfmot
 from tfopt.testing import depthwise_net, small_cnn
 
 layers = tf_keras.layers
@@ -40,6 +42,66 @@ def test_a_model_is_measured():
     assert measured.kernels[0].unique == 1
     assert measured.parameters == model.count_params()
     assert not measured.fake_quantized
+
+
+def test_what_no_training_changes_may_be_infinite():
+    class Masked(layers.Layer):
+        def build(self, shape):
+            self.mask = self.add_weight("mask", (3,), trainable=False)
+
+        def call(self, x):
+            return x + self.mask
+
+    model = tf_keras.Sequential([layers.Dense(3, input_shape=(2,)), Masked(name="masked")])
+    model.get_layer("masked").mask.assign([0.0, 0.0, -np.inf])
+    assert facts.broken_weights(model) is None
+    facts.check_usable(model)
+    model.get_layer("masked").mask.assign([0.0, 0.0, np.nan])
+    assert facts.broken_weights(model) == "NaN in the weights of layer 'masked' (mask)"
+
+
+def clustered_by_tfmot():
+    linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
+    return tfmot.clustering.keras.cluster_weights(small_cnn(), 4, linear)
+
+
+def test_a_model_that_tfmot_clusters_is_measured():
+    measured = facts.measure(clustered_by_tfmot())
+    assert [kernel.layer for kernel in measured.kernels] == [
+        "stem_conv",
+        "block_conv",
+        "probabilities",
+    ]
+
+
+def in_training():
+    return tfopt.QuantizationAware().wrap(small_cnn(), steps_per_epoch=1).model
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "way_out"),
+    [
+        (lambda: tfmot.sparsity.keras.prune_low_magnitude(small_cnn()), r"strip_pruning\(model\)"),
+        (clustered_by_tfmot, r"strip_clustering\(model\)"),
+        (in_training, r"call strip\(\)"),
+    ],
+    ids=["pruned", "clustered", "quantization-aware"],
+)
+def test_a_model_that_is_still_wrapped_is_refused_with_the_way_out(wrapped, way_out, digits):
+    model = wrapped()
+    with pytest.raises(ModelError, match=f"still wrapped for training .* Fix: .*{way_out}"):
+        tfopt.convert(model, target=tfopt.Target.float32())
+    with pytest.raises(ModelError, match=way_out):
+        tfopt.optimize(model, [], task=digits, target=tfopt.Target.int8())
+    assert tfopt.load_model(model).output_shape == (None, 10)  # to go on with it
+
+
+def test_techniques_refuse_a_model_that_tfmot_still_wraps():
+    model = tfmot.sparsity.keras.prune_low_magnitude(small_cnn())
+    for technique in (tfopt.WeightClustering(), tfopt.QuantizationAware()):
+        with pytest.raises(ModelError, match=r"strip_pruning\(model\)"):
+            technique.select(model)
+    facts.check_usable(tfmot.sparsity.keras.strip_pruning(model))
 
 
 KERNEL = facts.KernelFacts("conv", "kernel", (3, 3, 8, 16), 0.5, 17, 17)

@@ -11,7 +11,9 @@ import pytest
 import tensorflow as tf
 
 import tfopt
+from tfopt import facts
 from tfopt.errors import ModelError, OutputExistsError
+from tfopt.keras2.files import UnregisteredLayerWarning
 from tfopt.keras_gate import clone, load_model, save_model, tf_keras, tfmot
 
 layers = tf_keras.layers
@@ -348,6 +350,46 @@ def test_strings_are_refused():
         load_model(model)
 
 
+@pytest.mark.parametrize("home", [keras, tf_keras], ids=["keras", "tf_keras"])
+@pytest.mark.parametrize("around", [False, True], ids=["alone", "bidirectional"])
+def test_states_that_are_carried_on_are_refused(home, around, tmp_path):
+    gru = home.layers.GRU(2, stateful=True, name="gru")
+    gru = home.layers.Bidirectional(gru) if around else gru
+    model = home.Sequential([home.Input((5, 3), batch_size=1), gru, home.layers.Dense(2)])
+    said = (
+        r"'\w*gru\w*' of class GRU with stateful=True; expected .*Fix: build it with stateful=False"
+    )
+    with pytest.raises(ModelError, match=said):
+        load_model(model)
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ModelError, match=said):
+        load_model(tmp_path / "model.keras")
+
+
+def test_the_way_out_of_states_computes_the_same_of_a_sample():
+    kept, free = (
+        keras.Sequential(
+            [keras.Input((5, 3), batch_size=1), keras.layers.GRU(2, stateful=stateful)]
+        )
+        for stateful in (True, False)
+    )
+    free.set_weights([weight.numpy() for weight in kept.trainable_variables])
+    x = np.random.default_rng(0).normal(size=(1, 5, 3)).astype("float32")
+    np.testing.assert_allclose(load_model(free)(x), kept(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("home", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_one_number_for_all_samples_is_refused(home):
+    mean = keras.ops.mean if home is keras else tf.reduce_mean
+    x = home.Input((4,), name="x")
+    scores = home.layers.Dense(2, name="scores")(x)
+    with pytest.raises(
+        ModelError, match=r"output '\S+', a single number for all .*leave axis 0 al"
+    ):
+        load_model(home.Model(x, [scores, mean(scores)]))
+    assert load_model(home.Model(x, mean(scores, axis=-1))).output_shape == (None,)
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
@@ -393,8 +435,11 @@ def test_a_lambda_in_a_file_of_tf_keras_is_refused_with_the_way_out(tmp_path):
         load_model(tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize("in_training", [False, True])
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
-def test_a_layer_that_nobody_registered_is_stored_and_read_in_its_scope(suffix, tmp_path):
+def test_a_layer_that_nobody_registered_is_stored_and_read_in_its_scope(
+    suffix, in_training, tmp_path
+):
     class Mine(tf_keras.layers.Layer):
         def build(self, shape):
             self.w = self.add_weight("w", (shape[-1], 3))
@@ -403,14 +448,26 @@ def test_a_layer_that_nobody_registered_is_stored_and_read_in_its_scope(suffix, 
             return x @ self.w
 
     model = tf_keras.Sequential([tf_keras.Input((4,)), layers.Dense(5), Mine(name="mine")])
+    x = np.ones((2, 4), np.float32)
+    if in_training:
+        model = tfopt.QuantizationAware().wrap(model, steps_per_epoch=1, representative=x).model
     path = tmp_path / f"model{suffix}"
-    save_model(model, path)
-    with pytest.raises(ModelError, match="must be registered before loading"):
+    with pytest.warns(UnregisteredLayerWarning, match=r"Mine \(layer 'mine'\).*_scope\({'Mine': M"):
+        save_model(model, path)
+    with pytest.raises(ModelError, match=r"must be registered before loading.*_scope"):
         load_model(path)
     with tf_keras.utils.custom_object_scope({"Mine": Mine}):
         again = load_model(path)
-    x = np.ones((2, 4), np.float32)
     np.testing.assert_allclose(model(x), again(x), rtol=1e-6)
+
+
+def test_a_function_that_nobody_registered_is_what_to_register():
+    def doubled(x):
+        return 2 * x
+
+    model = tf_keras.Sequential([layers.Dense(5, input_shape=(4,), activation=doubled)])
+    with pytest.raises(ModelError, match=r"'doubled'.*Fix: decorate the function .* given"):
+        load_model(model)
 
 
 def test_a_plain_file_can_be_read_by_tf_keras_too(tmp_path):
@@ -418,6 +475,27 @@ def test_a_plain_file_can_be_read_by_tf_keras_too(tmp_path):
     save_model(small(), path)
     assert "config.json" in zipfile.ZipFile(path).namelist()
     assert tf_keras.models.load_model(path).name == "small"
+
+
+@tf_keras.utils.register_keras_serializable("tests")
+class VectorQuantizeLayer(layers.Layer):
+    def call(self, x):
+        return tf.round(x)
+
+
+def test_a_layer_that_is_called_like_a_wrapper_is_none(tmp_path, recwarn):
+    model = tf_keras.Sequential(
+        [layers.Dense(3, input_shape=(4,), name="PruneLowMagnitude"), VectorQuantizeLayer()]
+    )
+    path = tmp_path / "model.keras"
+    save_model(model, path)
+    assert "config.json" in zipfile.ZipFile(path).namelist()
+    assert [type(layer) for layer in tf_keras.models.load_model(path).layers[-1:]] == [
+        VectorQuantizeLayer
+    ]
+    assert not [one for one in recwarn if one.category is UnregisteredLayerWarning]
+    ours = type("QuantizeLayer", (VectorQuantizeLayer,), {})
+    assert not facts.is_fake_quantized(tf_keras.Sequential([tf_keras.Input((4,)), ours()]))
 
 
 def test_where_a_model_cannot_be_written(tmp_path):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import tfopt
 from tfopt import facts
+from tfopt.chain import Chain, UnusedTrainingWarning
 from tfopt.errors import DataError, FloatOpsError, LostGainError, OutputExistsError, SettingError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.technique import Selection, Stage, Technique
@@ -232,6 +233,30 @@ def test_a_misspelt_name_of_the_package_gets_the_nearest():
 def test_weights_made_for_8_bits_are_refused_for_a_file_of_4(baseline, task, technique):
     with pytest.raises(SettingError, match=rf"write {technique.name}\(bits=4\)"):
         tfopt.optimize(baseline, [technique], task=task, target=tfopt.Target.int4_weights())
+
+
+@pytest.mark.parametrize("numerics", ["float16", "dynamic_range"])
+def test_training_for_the_rounding_of_integers_is_told_where_there_is_none(
+    baseline, task, numerics
+):
+    steps = [tfopt.QuantizationAware(steps=1)]
+    with pytest.warns(UnusedTrainingWarning, match=f"file, .*numerics='{numerics}'") as told:
+        result = tfopt.optimize(
+            baseline, steps, task=task, target=getattr(tfopt.Target, numerics)()
+        )
+    (warning,) = (one for one in told if one.category is UnusedTrainingWarning)
+    assert warning.filename == __file__
+    assert [len(step.warnings) for step in result.report.steps] == [0, 0, 1]
+    assert str(warning.message) in result.report.to_markdown()
+
+
+def test_training_for_the_rounding_of_integers_is_not_told_where_it_is_used(
+    baseline, task, recwarn
+):
+    for target in (tfopt.Target.int16x8(), tfopt.Target.int8()):
+        Chain(baseline, [tfopt.QuantizationAware()], task=task, target=target, cache=None)
+    Chain(baseline, [tfopt.RoundWeights()], task=task, target=tfopt.Target.float16(), cache=None)
+    assert not [one for one in recwarn if one.category is UnusedTrainingWarning]
 
 
 def test_ablation_refuses_what_the_baseline_alone_cannot_do_before_it_measures(

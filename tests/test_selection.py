@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 import tfopt
@@ -61,7 +62,7 @@ def test_a_selection_of_nothing_is_refused_with_the_reasons(model):
         check_touched(select(empty, only_convolutions), empty, **told)
 
 
-@pytest.mark.parametrize(
+EVERY_TECHNIQUE = pytest.mark.parametrize(
     "technique",
     [
         *(tfopt.MagnitudePruning(), tfopt.WeightClustering(), tfopt.QuantizationAware()),
@@ -70,6 +71,21 @@ def test_a_selection_of_nothing_is_refused_with_the_reasons(model):
     ],
     ids=lambda technique: technique.name,
 )
+
+
+@EVERY_TECHNIQUE
+@pytest.mark.parametrize(("bad", "called"), [(np.nan, "NaN"), (-np.inf, "infinity")])
+def test_weights_that_are_no_numbers_are_refused_by_the_name_of_the_layer(
+    technique, bad, called, digits
+):
+    model = small_cnn()
+    kernel = model.get_layer("block_conv").kernel
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 3, bad, kernel))
+    with pytest.raises(ModelError, match=rf"{called} in the weights of layer 'block_conv' \(k"):
+        technique.apply(model, digits)
+
+
+@EVERY_TECHNIQUE
 def test_a_model_of_keras_3_must_be_loaded_first(technique):
     dense = [keras.layers.Dense(units, activation="relu") for units in (24, 24, 4)]
     model = keras.Sequential([keras.Input((8,)), *dense])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,17 @@ from tfopt.measure.groups import check_groups
 from tfopt.measurement import Done, Measurements
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
-from tfopt.technique import Technique, check_left, check_order
+from tfopt.technique import Stage, Technique, check_left, check_order
 from tfopt.tflite.sparse import encode
 
 if TYPE_CHECKING:
     import tf_keras
 
     from tfopt.task import Task
+
+
+class UnusedTrainingWarning(UserWarning):
+    """A technique trains for something that the target's file does not have."""
 
 
 class Chain:
@@ -54,9 +59,12 @@ class Chain:
         check_target(target)
         check_drops(task.metric, **target.drops)
         _check_bits(techniques, target)
+        for told in (one for technique in techniques for one in _unused(technique, target)):
+            warnings.warn(told, stacklevel=3)
         self._whole_target = target
         self.target = dataclasses.replace(target, sparse_encoding=False)
         self.baseline = load_model(model)
+        facts.check_usable(self.baseline)
         task.check_training(self.baseline)
         current, selections = self.baseline, []
         for technique in techniques:
@@ -111,7 +119,8 @@ class Chain:
 
     def measure(self, name: str, made: Checkpoint) -> None:
         """Adds a row for what a technique has made."""
-        self.rows.add(name, made.model, self.target, made.done)
+        told = _unused(made.technique, self.target)
+        self.rows.add(name, made.model, self.target, made.done, told=told)
 
     def encode(self) -> None:
         """Adds the row of the sparse encoding, if the target asks for it, and what it bought."""
@@ -140,6 +149,19 @@ def _check_techniques(techniques: Sequence[Technique]) -> None:
                 fix="call the class: tfopt.QuantizationAware()",
             )
     check_order(techniques)
+
+
+def _unused(technique: Technique, target: Target) -> tuple[UnusedTrainingWarning, ...]:
+    """What to say of a training for the rounding of integer files, where no such file is made."""
+    learns_to_round = isinstance(technique, FineTuned) and technique.stage is Stage.QUANTIZATION
+    if target.integer_only or not learns_to_round:
+        return ()
+    told = UnusedTrainingWarning(
+        f"{technique.name} trains for the rounding of an integer file, which is left out of one "
+        f"with numerics={target.numerics!r}: the training is for nothing. Make the file with "
+        "Target.int8(), or leave the step out."
+    )
+    return (told,)
 
 
 def _check_bits(techniques: Sequence[Technique], target: Target) -> None:

@@ -6,9 +6,10 @@ import dataclasses
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from tfopt import facts
 from tfopt.data import as_arrays, length
 from tfopt.errors import BudgetError, SettingError
-from tfopt.keras_gate import load_model
+from tfopt.keras_gate import load_model, tf_keras
 from tfopt.measure.checks import check_drops
 from tfopt.post_training.choice import Refined, can_refine, refine
 from tfopt.target import Target, check_target
@@ -57,7 +58,7 @@ def convert(
             not allow it. If it does, a `FloatOpsWarning` lists them.
         DataError: The task's data does not fit the model.
         SettingError: There is no task and the target needs one, or `target` is none.
-        ModelError: The model cannot be loaded or traced.
+        ModelError: The model cannot be loaded or traced, or is still wrapped for training.
         MissingPackageError: The target names the LiteRT Quantizer, which is not installed.
 
     Example:
@@ -96,7 +97,9 @@ def convert_and_tell(
         )
     if task is not None:
         check_drops(task.metric, **target.drops)
-    loaded = model if task is None else load_model(model)
+    as_it_is = task is None and isinstance(model, tf_keras.Model)
+    loaded = model if as_it_is else load_model(model)
+    facts.check_stripped(loaded)
     refined = None
     if task is None or (limit is None and not can_refine(loaded, target)):
         tflite, told = converted(loaded, task=task, target=target, representative=representative)

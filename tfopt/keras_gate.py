@@ -67,7 +67,8 @@ def load_model(
 
     Raises:
         ModelError: There is no such file, it holds no model that can be read, the model cannot be
-            traced, a layer cannot be translated, or a rule computes something else.
+            traced, a layer cannot be translated, a rule computes something else, a layer carries
+            its states on from call to call, or an output has no axis of samples.
         SettingError: There is a rule for a layer that the model does not have.
 
     Example:
@@ -83,10 +84,12 @@ def load_model(
         with _known(ruled.classes):
             given = model_files.read(Path(given))
     if isinstance(given, tf_keras.Model):
+        check_stateless(given, tf_keras.layers.RNN)
         flat = flatten.flatten(given, ruled)
     else:
         flat = _from_keras3(given, ruled)
     ruled.check_used()
+    _check_outputs(flat)
     return flat
 
 
@@ -113,9 +116,58 @@ def _from_keras3(model: Any, rules: Rules) -> tf_keras.Model:
             expected="a path, a Keras 3 model or a tf_keras model",
             fix="pass the model itself, or the path of the file it was saved to",
         )
+    check_stateless(model, keras.layers.RNN)
     translated = translation.translate_model(model, rules)
     proof.prove(model, translated)
     return translated.model
+
+
+def check_stateless(model: Any, recurrent: Any = tf_keras.layers.RNN) -> None:
+    """Refuses recurrent layers that carry their states on from one call to the next.
+
+    What such a model says of a sample depends on those before it: it could not be trained on
+    batches in any order, calibrated, measured or proven.
+
+    Args:
+        model: A Keras 3 or tf_keras model.
+        recurrent: The class of its Keras that recurrent layers are of.
+
+    Raises:
+        ModelError: There is such a layer.
+
+    Example:
+        >>> layer = tf_keras.layers.GRU(2, stateful=True, name="gru")
+        >>> try:
+        ...     check_stateless(tf_keras.Sequential([tf_keras.Input((3, 1), batch_size=1), layer]))
+        ... except ModelError as error:
+        ...     print(error.received)
+        the layer 'gru' of class GRU with stateful=True
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, recurrent) and layer.stateful:
+            raise ModelError(
+                received=f"the layer {layer.name!r} of class {type(layer).__name__} with "
+                "stateful=True",
+                expected="a model whose outputs depend on the sample alone, not on calls before",
+                fix="build it with stateful=False, where each sample starts with new states, and "
+                "hand the weights over with set_weights; for a device that carries states on, make "
+                "them inputs (initial_state=) and outputs (return_state=True) of the model",
+            )
+
+
+def _check_outputs(model: tf_keras.Model) -> None:
+    """Refuses outputs that are one number for all samples, which no sample can be measured by.
+
+    Raises:
+        ModelError: There is such an output.
+    """
+    for name, tensor in zip(model.output_names, model.outputs, strict=True):
+        if tensor.shape.rank == 0:
+            raise ModelError(
+                received=f"the output {name!r}, a single number for all samples of a batch",
+                expected="outputs with an axis of samples in front",
+                fix="leave axis 0 alone: mean(x, axis=-1) for each sample, not mean(x) over all",
+            )
 
 
 def clone(model: tf_keras.Model) -> tf_keras.Model:
@@ -164,6 +216,9 @@ def save_model(model: tf_keras.Model, path: str | os.PathLike[str]) -> None:
     Args:
         model: A functional tf_keras model. Optimizer and compile state are not written.
         path: Where: `.keras` or `.h5` for a file, no suffix for a SavedModel directory.
+
+    Warns:
+        UnregisteredLayerWarning: `load_model` will have to be told the class of a layer.
 
     Raises:
         ModelError: The suffix is another one, or the model cannot be stored.

@@ -112,12 +112,15 @@ class Measurements:
         model: tf_keras.Model,
         target: Target,
         done: Done = _NOTHING,
+        *,
+        told: tuple[Warning, ...] = (),
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
         found = measured(model, self._task, target)
         for warning in found.warnings:
             if isinstance(warning, FloatOpsWarning):  # of the others, later steps may take care
                 warnings.warn(warning, stacklevel=3)
+        found = dataclasses.replace(found, warnings=(*found.warnings, *told))
         self.add_measured(name, found, done)
 
     def add_file(

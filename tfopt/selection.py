@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tfopt.errors import SettingError, TechniqueError, nearest
+from tfopt.facts import check_usable
 from tfopt.keras_gate import check_loaded
 from tfopt.technique import Selection, Skipped
 
@@ -36,6 +37,7 @@ def select(
         The layers, in the model's order.
 
     Raises:
+        ModelError: A weight is NaN or infinite, or layers are still wrapped for training.
         SettingError: A name in `only` or `skip` is no layer's and no layer's class.
 
     Example:
@@ -47,6 +49,7 @@ def select(
         (('hidden',), "named in skip=('top',)")
     """
     named(model, only=only or (), skip=skip)
+    check_usable(model)
     touched: list[str] = []
     skipped: list[Skipped] = []
     for layer in _layers(model):

@@ -10,17 +10,23 @@ from tfopt.graph.dependencies import analyse
 from tfopt.graph.slice_cost import Costs
 from tfopt.graph.slicing import slice_channels
 from tfopt.keras_gate import tf_keras
+from tfopt.measure.cost import Latency
 from tfopt.testing import residual_net
+from tfopt.tflite.interpreter import TFLiteModel
 
 layers = tf_keras.layers
 
 
-@pytest.fixture(scope="module")
-def found():
-    image = layers.Input((8, 8, 1))
+def two_layers(size):
+    image = layers.Input((size, size, 1))
     x = layers.Conv2D(64, 3, name="wide")(image)
     x = layers.Conv2D(8, 3, name="narrow")(x)
     return analyse(tf_keras.Model(image, layers.Conv2D(2, 1)(x)))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return two_layers(8)
 
 
 def sizes(found, kept):
@@ -96,15 +102,36 @@ def test_an_aim_out_of_reach_names_the_groups(found):
         Aim("latency_ms", 1e-6, "float32").limits(found, plan, 1)
 
 
+@pytest.mark.parametrize("numbers", ["float32", "int8"])
+@pytest.mark.parametrize("size", [(32, 40), None])
+def test_a_latency_is_of_the_samples_size(monkeypatch, numbers, size):
+    image = layers.Input((None, None, 3))
+    x = layers.Conv2D(8, 9, name="wide")(layers.Conv2D(8, 9)(image))  # nothing is left of 16x16
+    found = analyse(tf_keras.Model(image, layers.Conv2D(2, 1)(x)))
+    timed = []
+
+    def benchmark(tflite, seconds):
+        file = TFLiteModel(tflite)
+        timed.append(file.shapes[file.inputs[0].index])
+        return Latency(1.0, 1.0, 1.0, 1, 1)
+
+    monkeypatch.setattr("tfopt.channels.aim.benchmark", benchmark)
+    like = None if size is None else np.zeros((3, *size, 3), np.float32)
+    Aim("latency_ms", 1.0, numbers).cost(found, like=like)(found.everything())
+    assert timed == [(1, *(size or (64, 64)), 3)]
+
+
 def test_the_weakest_plan_may_be_none(found):
     plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1)
     assert weakest(plan, lambda kept: kept.sum(), 0) is None
     assert weakest(plan, lambda kept: kept.sum(), found.units).all()
 
 
-def test_operations_are_those_of_the_file(found):
+@pytest.mark.parametrize("size", [8, None])
+def test_operations_are_those_of_the_file(size):
     import tfopt
 
+    found = two_layers(size)
     kept = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=1).kept(0.3)
     sliced = slice_channels(found, kept)
     tflite = tfopt.convert(sliced, target=tfopt.Target.float32())

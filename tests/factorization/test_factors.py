@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfopt.factorization.factors import ChannelSVD, Extent, SpatialSVD, Tucker2
+from tfopt.factorization.plan import Planner
+from tfopt.keras_gate import tf_keras
 
 EXTENT = Extent((8, 8), (4, 4))
 
@@ -53,3 +55,20 @@ def test_less_energy_never_costs_more():
 
 def test_a_kernel_of_zeros_has_rank_one():
     assert SpatialSVD(np.zeros((3, 3, 4, 4)), EXTENT).ranks(0.9) == (1,)
+
+
+@pytest.mark.parametrize("axes", [2, 1])
+def test_sizes_left_open_count_as_64(axes):
+    layers = tf_keras.layers
+    convolution = layers.Conv2D if axes == 2 else layers.Conv1D
+
+    def saved(size):
+        tf_keras.utils.set_random_seed(0)
+        image = layers.Input((*[size] * axes, 3))
+        x = convolution(8, 20, strides=2, name="wide")(image)
+        x = layers.Dense(6, name="row")(convolution(8, 3, padding="same", name="same")(x))
+        model = tf_keras.Model(image, x)
+        choices = Planner(model, "auto", ["wide", "same", "row"]).at(0.5)
+        return {name: (choice.ranks, choice.saved) for name, choice in choices.items()}
+
+    assert saved(None) == saved(64)

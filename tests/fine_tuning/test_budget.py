@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import pickle
 import time
 
 import numpy as np
@@ -27,6 +29,7 @@ def task():
     [
         ({"steps": 5, "seconds": 3}, r"steps=5 and seconds=3; expected one of epochs, steps and"),
         ({"epochs": 3, "steps": 5}, r"epochs=3 and steps=5; expected one of"),
+        ({"epochs": 1, "steps": 5}, r"epochs=1 and steps=5; expected one of"),  # 1 is the default
         ({"epochs": 3, "seconds": 5.5}, r"epochs=3 and seconds=5.5; expected one of"),
         ({"steps": 0}, r"steps=0; expected a whole number, at least 1"),
         ({"steps": 2.5}, r"steps=2.5; expected a whole number"),
@@ -39,6 +42,28 @@ def task():
 def test_budgets_that_cannot_be(settings, message):
     with pytest.raises(SettingError, match=message):
         tfopt.WeightClustering(**settings)
+
+
+@pytest.mark.parametrize("kind", [tfopt.WeightClustering, tfopt.MagnitudePruning])
+def test_a_default_is_told_from_the_same_number_given(kind):
+    usual = kind()
+    given = kind(epochs=float(usual.epochs))
+    assert usual == given
+    assert usual.settings == kind(epochs=int(usual.epochs)).settings
+    assert technique_to_dict(usual) == technique_to_dict(given)
+    assert dataclasses.replace(pickle.loads(pickle.dumps(usual)), steps=5) == kind(steps=5)
+    with pytest.raises(SettingError, match=r"epochs=\d\.0 and steps=5"):
+        dataclasses.replace(given, steps=5)
+
+
+def test_a_technique_of_another_package_may_have_another_default():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Longer(tfopt.WeightClustering):
+        epochs: float = 7
+
+    assert Longer(steps=5).steps == 5
+    with pytest.raises(SettingError, match="epochs=1 and steps=5"):
+        Longer(epochs=1, steps=5)
 
 
 def test_steps_are_trained_as_they_are_counted(task):

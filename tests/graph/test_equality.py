@@ -48,7 +48,7 @@ def test_random_inputs_fit_every_kind_of_input():
         [layers.Input((None, 3)), layers.Input((5,), dtype="int32")], layers.Input(())
     )
     shapes = [(array.shape, array.dtype.name) for array in random_inputs(model)]
-    assert shapes == [((4, 16, 3), "float32"), ((4, 5), "int32")]
+    assert shapes == [((4, 64, 3), "float32"), ((4, 5), "int32")]
 
 
 def test_floats_that_are_word_numbers_are_none_too_many_or_below_zero():

@@ -1,6 +1,10 @@
 """What a model costs, reckoned from its shapes."""
 
+import pytest
+
 from tfopt.graph.cost import Cost, model_cost
+from tfopt.graph.dependencies import analyse
+from tfopt.graph.slice_cost import Costs
 from tfopt.keras_gate import tf_keras
 
 layers = tf_keras.layers
@@ -11,3 +15,30 @@ def test_weights_of_elementwise_layers_are_no_kernels():
     x = layers.Conv2D(4, 3, padding="same")(image)
     x = layers.LayerNormalization(axis=(1, 2, 3))(layers.PReLU()(x))
     assert model_cost(tf_keras.Model(image, x)) == Cost(macs=8 * 8 * 108, weights=108)
+
+
+def of_images(*size):
+    image = layers.Input((*size, 3))
+    x = layers.Conv2D(8, 7, strides=2)(image)
+    y = layers.Conv2D(8, 3, groups=4, padding="same")(x)
+    y = layers.DepthwiseConv2D(3, padding="same")(layers.Add()([x, y]))
+    y = layers.SeparableConv2D(12, 9, activation="relu")(y)
+    y = layers.Conv2DTranspose(4, 3, strides=2)(layers.Dense(6)(y))
+    return tf_keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(y)))
+
+
+def of_words(*size):
+    words = layers.Input(size)
+    x = layers.Conv1D(8, 20)(layers.Embedding(30, 6)(words))
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    x = layers.LSTM(5, return_sequences=True)(x)
+    return tf_keras.Model(words, layers.Conv1D(2, 3)(layers.SeparableConv1D(4, 5)(x)))
+
+
+@pytest.mark.parametrize(("model", "axes"), [(of_images, 2), (of_words, 1)])
+def test_sizes_left_open_count_as_64(model, axes):
+    open_sized, known = model(*[None] * axes), model(*[64] * axes)
+    assert model_cost(open_sized) == model_cost(known)
+    ours, theirs = map(analyse, (open_sized, known))
+    assert Costs(ours).of(ours.everything()) == Costs(theirs).of(theirs.everything())
+    assert Costs(ours).of(ours.everything()).macs > 1000

@@ -80,6 +80,28 @@ def cut(x):
     return layers.Conv2D(6, 1)(x)[:, ::1, ::1, 1:4]
 
 
+def picked(x):
+    x = tf.gather(layers.Conv2D(6, 1)(x), [4, 0, 3, 0], axis=-1)
+    return tf.gather(x, [3, 0, 1, 1], axis=1)
+
+
+def stacked(x):
+    y = tf.stack([layers.Conv2D(6, 1)(x), layers.Conv2D(6, 1)(x)], axis=1)
+    return layers.Conv2D(5, 1)(y[:, 1])
+
+
+def padded(x):
+    y = tf.pad(layers.Conv2D(6, 1)(x), [[0, 0], [1, 1], [0, 2], [0, 0]], "REFLECT")
+    return y[:, 1:-1, :4]
+
+
+def multiplied(x):
+    rows, width = x.shape[1] * x.shape[2], 6
+    scores = layers.Dense(rows, activation="softmax")(layers.Reshape((rows, x.shape[3]))(x))
+    values = layers.Dense(width)(layers.Reshape((rows, x.shape[3]))(x))
+    return layers.Reshape((*x.shape[1:3], width))(tf.matmul(scores, values))
+
+
 def shared(x):
     tower = layers.Conv2D(x.shape[-1], 3, padding="same")
     return layers.Add()([tower(x), tower(layers.ReLU()(x))])
@@ -98,6 +120,7 @@ def unknown(x):
 BLOCKS = [
     residual, inception, depthwise, separable, squeeze_excite, transposed, grouped,
     grouped_one_by_one, normalized, dense_and_back, split, cut, shared, attention, unknown,
+    picked, stacked, padded, multiplied,
 ]  # fmt: skip
 
 

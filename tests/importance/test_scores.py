@@ -9,6 +9,7 @@ from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slicing import slice_channels
 from tfopt.graph.stepping import watch
+from tfopt.importance import reconstruction
 from tfopt.importance.data import labelled, taylor
 from tfopt.importance.reconstruction import refit, unfitted
 from tfopt.importance.scores import judged, scores
@@ -118,6 +119,25 @@ def test_refitting_makes_up_for_what_other_channels_tell_too(settings):
     refit(sliced, found, kept, inputs)
     assert unfitted(found, sliced) == {}
     assert np.abs(sliced(inputs) - model(inputs)).mean() < 0.02 * off
+
+
+def test_refitting_takes_as_many_samples_as_it_would_of_a_known_size(monkeypatch):
+    monkeypatch.setattr(reconstruction, "_MOST_NUMBERS", 2**14)  # of 40 samples, not of all
+    inputs = np.random.default_rng(0).random((64, 8, 8, 3), np.float32)
+
+    def refitted(size):
+        tf_keras.utils.set_random_seed(0)
+        image = layers.Input((size, size, 3))
+        x = layers.Conv2D(8, 1, activation="relu", name="stem")(image)
+        model = tf_keras.Model(image, layers.Conv2D(4, 5, name="next")(x))
+        found = analyse(model)
+        kept = found.everything()
+        kept[found.groups[0].units[4:]] = False
+        sliced = slice_channels(found, kept)
+        refit(sliced, found, kept, inputs)
+        return sliced.get_layer("next").kernel.numpy()
+
+    np.testing.assert_array_equal(refitted(None), refitted(8))
 
 
 def test_recalibrated_statistics_are_those_of_the_data(task):

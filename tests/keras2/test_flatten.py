@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfopt.errors import ModelError
 from tfopt.keras2.names import Names
-from tfopt.keras_gate import clone, load_model, tf_keras
+from tfopt.keras_gate import clone, load_model, save_model, tf_keras
 
 layers = tf_keras.layers
 
@@ -200,3 +200,16 @@ def test_names_are_unique_and_the_top_keeps_its_own():
     names = Names(["a_b", "b"])
     taken = [names.take("b", ["a"]), names.take("a_b"), names.take("b"), names.take("b")]
     assert taken == ["a_b_1", "a_b", "b", "b_1"]
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_an_ellipsis_is_stored(suffix, tmp_path):
+    x = layers.Input((8, 8, 3), name="image")
+    inner = x[..., 0]
+    model = tf_keras.Model(
+        x, [x[..., :2], inner[..., None, -1], tf.boolean_mask(x, [True] * 8, axis=1)]
+    )
+    save_model(model, tmp_path / f"model{suffix}")
+    again = load_model(tmp_path / f"model{suffix}")
+    for one, other in zip(again(image()), model(image()), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -124,6 +124,18 @@ def test_zeros_that_a_model_came_with_are_not_made_again_elsewhere(digits):
     assert probabilities.sparsity == 0
 
 
+def test_what_is_saved_of_sizes_left_open_is_that_of_64():
+    def saved(size):
+        tf_keras.utils.set_random_seed(0)
+        image = tf_keras.Input((size, size, 3))
+        x = tf_keras.layers.Conv2D(8, 20, strides=2, name="a")(image)
+        model = tf_keras.Model(image, tf_keras.layers.Conv2D(2, 3, name="b")(x))
+        kernels = tfopt.MagnitudePruning().chosen_kernels(model)
+        return [probe.change(0.5).macs for probe in pruned(model, kernels)]
+
+    assert saved(None) == saved(64)
+
+
 def test_a_removed_channel_is_one_that_nobody_reads(digits):
     """The probe's outputs are those of the sliced model."""
     from tfopt.graph.slicing import slice_channels

@@ -343,6 +343,15 @@ def test_settings_survive_json():
     assert QuantizationAware(**settings) == technique
 
 
+def test_a_layer_of_the_users_may_be_called_like_one_of_tfmots():
+    kind = type("QuantizeLayer", (layers.ReLU,), {})
+    model = tf_keras.Sequential([layers.Dense(3, input_shape=(4,)), kind(), layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    optimized = QuantizationAware().wrap(model, steps_per_epoch=1, representative=x).strip()
+    assert kind in map(type, optimized.layers)
+    assert inspect(convert(optimized, representative=x, target=Target.int8())).integer_only
+
+
 def test_a_fake_quantized_model_is_refused(trained):
     once = QuantizationAware().wrap(trained, steps_per_epoch=1)
     with pytest.raises(TechniqueError) as error:

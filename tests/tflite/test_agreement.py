@@ -102,7 +102,7 @@ def test_kernels_agree(name, tflite, task):
 def test_litert_and_tensorflow_agree(name, tflite, task, kernels, monkeypatch):
     litert = outputs(tflite, task, kernels)
     of_tensorflow = importlib.import_module("tensorflow.lite.python.interpreter")
-    monkeypatch.setattr(interpreter, "_interpreter_module", lambda: of_tensorflow)
+    monkeypatch.setattr(interpreter, "interpreter_module", lambda: of_tensorflow)
     if TARGETS[name].keep_int16:
         with pytest.raises(InterpreterError, match=r"quantize\.cc.*\(QUANTIZE\) failed to prepare"):
             outputs(tflite, task, kernels)

@@ -3,7 +3,7 @@ import pytest
 
 import tfopt
 from tfopt.errors import DataError, InterpreterError, MissingPackageError, SettingError
-from tfopt.tflite import interpreter
+from tfopt.tflite import runtime
 from tfopt.tflite.interpreter import TFLiteModel
 
 
@@ -228,7 +228,7 @@ def test_tensorflow_lite_stands_in_where_litert_is_missing(monkeypatch):
         asked.append(name)
         raise ImportError(name)
 
-    monkeypatch.setattr(interpreter.importlib, "import_module", import_module)
+    monkeypatch.setattr(runtime.importlib, "import_module", import_module)
     with pytest.raises(MissingPackageError, match="pip install ai-edge-litert"):
-        interpreter._interpreter_module()
+        runtime.interpreter_module()
     assert asked == ["ai_edge_litert.interpreter", "tensorflow.lite.python.interpreter"]

@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfopt
 from tfopt.data import ArraySplit, DatasetSplit
@@ -56,8 +57,6 @@ def test_the_same_seed_gives_the_same_weights_however_far_the_data_is_read_ahead
 
 @pytest.mark.filterwarnings("ignore:the training dataset gives other samples")
 def test_no_more_is_read_than_is_trained_on(pause):
-    import tensorflow as tf
-
     read = tf.Variable(0)
 
     def noisy(x):
@@ -84,8 +83,6 @@ def test_training_learns(task):
 
 
 def test_a_stream_trains_as_arrays_do(task):
-    import tensorflow as tf
-
     stream = tf.data.Dataset.from_tensor_slices(next(task.train.batches(320))).batch(32)
     streamed = tfopt.Task.from_dataset(stream, stream, loss="sparse_categorical_crossentropy")
     model = dense_net()
@@ -96,6 +93,15 @@ def test_a_stream_trains_as_arrays_do(task):
 def test_a_loss_that_is_nan_says_what_to_change(task):
     with pytest.raises(TechniqueError, match=r"loss of (nan|inf).*lower learning_rate \(it was 1e"):
         fine_tune(dense_net(), task, epochs=1, learning_rate=1e30)
+
+
+def test_weights_that_become_nan_while_the_loss_does_not_are_told():
+    layers = [tf_keras.layers.Dense(3, input_shape=(4,), name="first")]
+    layers += [tf_keras.layers.Lambda(lambda x: tf.sqrt(x * 0.0)), tf_keras.layers.Dense(1)]
+    data = (np.ones((8, 4)), np.ones((8, 1)))
+    task = tfopt.Task.from_arrays(data, data, loss="mse", metric="mse")
+    with pytest.raises(TechniqueError, match=r"NaN in the weights of layer 'first' .*epsilon"):
+        fine_tune(tf_keras.Sequential(layers), task, steps=1, learning_rate=1e-3)
 
 
 @pytest.mark.parametrize("budget", [{}, {"epochs": 3, "steps": 5}], ids=["none", "both"])
@@ -163,6 +169,18 @@ def test_a_step_is_traced_once(technique, task):
     fine_tune(model, task, epochs=1.5, learning_rate=1e-3)
     assert len(traces) == 1
     assert model.train_step is train_step
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras", "model"])
+def test_a_model_that_was_trained_is_saved_as_any_of_tf_keras(name, task, tmp_path):
+    model = dense_net()
+    during = tf_keras.callbacks.ModelCheckpoint(f"{tmp_path}/checkpoint_{name}")
+    fine_tune(model, task, steps=3, learning_rate=1e-3, callbacks=[during])
+    model.save(tmp_path / name)
+    for file in (name, f"checkpoint_{name}"):
+        loaded = tf_keras.models.load_model(tmp_path / file)
+        assert type(loaded.optimizer) is tf_keras.optimizers.Adam
+        loaded.fit(*next(task.train.batches(32)), verbose=0)
 
 
 class Rates(tf_keras.callbacks.Callback):

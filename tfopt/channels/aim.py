@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from tfopt.settings import check_positive, check_share
 from tfopt.target import Target
 from tfopt.tflite.convert import FloatOpsWarning, convert
 from tfopt.tflite.likeness import InexactFileWarning
+
+if TYPE_CHECKING:
+    from tfopt.data import Arrays
 
 SHARES = ("channels", "macs", "parameters")
 AIMS = (*SHARES, "latency_ms")
@@ -51,25 +54,35 @@ class Aim:
         """What the layers' sensitivity is weighed against: `"weights"` or `"macs"`."""
         return "weights" if self.name == "parameters" else "macs"
 
-    def cost(self, found: Dependencies) -> Callable[[np.ndarray], float]:
-        """Returns what counts of the model that is left of a mask of units."""
+    def cost(
+        self, found: Dependencies, *, like: Arrays | None = None
+    ) -> Callable[[np.ndarray], float]:
+        """Returns what counts of the model that is left of a mask of units.
+
+        Args:
+            found: What goes together in the model.
+            like: Samples: a latency counts with sizes like theirs where the model leaves any open.
+        """
         if self.name == "latency_ms":
-            return _latencies(found, self.numbers)
+            return _latencies(found, self.numbers, like)
         costs = Costs(found)
         return lambda kept: float(getattr(costs.of(kept), self.name))
 
-    def limits(self, found: Dependencies, plan: Plan, iterations: int) -> list[float]:
+    def limits(
+        self, found: Dependencies, plan: Plan, iterations: int, *, like: Arrays | None = None
+    ) -> list[float]:
         """Returns the most that may be left after each iteration.
 
         Args:
             found: What goes together in the model to begin with.
             plan: How it can be pruned.
             iterations: In how many cuts, of the same size each.
+            like: As in `cost`.
 
         Raises:
             TechniqueError: The strongest plan leaves more than the last.
         """
-        cost = self.cost(found)
+        cost = self.cost(found, like=like)
         emptiest, whole = plan.kept(1.0), found.everything()
         limit = self.value if self.name == "latency_ms" else cost(whole) * (1 - self.value)
         if cost(emptiest) > limit:
@@ -80,8 +93,16 @@ class Aim:
         shares = (number / iterations for number in range(1, iterations + 1))
         return [start - (start - limit) * share for share in shares]
 
-    def reach(self, found: Dependencies, plan: Plan, limit: float) -> np.ndarray:
+    def reach(
+        self, found: Dependencies, plan: Plan, limit: float, *, like: Arrays | None = None
+    ) -> np.ndarray:
         """Returns what to keep: the weakest plan that leaves no more than a limit.
+
+        Args:
+            found: What goes together in the model.
+            plan: How it can be pruned.
+            limit: The most that may be left.
+            like: As in `cost`.
 
         Returns:
             (units,), booleans.
@@ -89,7 +110,7 @@ class Aim:
         Raises:
             TechniqueError: The strongest plan leaves more.
         """
-        cost = self.cost(found)
+        cost = self.cost(found, like=like)
         kept = weakest(plan, cost, limit, trials=_TRIALS.get(self.name, 24))
         if kept is None:
             raise self._unreachable(found, plan.kept(1.0), cost)
@@ -146,26 +167,29 @@ def aim_of(values: Mapping[str, float | None], numbers: Numbers) -> Aim:
     return Aim(name, value, numbers)
 
 
-def _latencies(found: Dependencies, numbers: Numbers) -> Callable[[np.ndarray], float]:
+def _latencies(
+    found: Dependencies, numbers: Numbers, like: Arrays | None
+) -> Callable[[np.ndarray], float]:
     """Measures the latency of what a mask leaves, each mask once."""
     known: dict[bytes, float] = {}
+    arrays = random_inputs(found.model, like=like)
+    samples = dict(zip(found.model.input_names, arrays, strict=True))
 
     def latency(kept: np.ndarray) -> float:
         key = kept.tobytes()
         if key not in known:
-            tflite = _file(slice_channels(found, kept), numbers)
+            tflite = _file(slice_channels(found, kept), numbers, samples)
             known[key] = benchmark(tflite, seconds=1).median_ms
         return known[key]
 
     return latency
 
 
-def _file(model: tf_keras.Model, numbers: Numbers) -> bytes:
-    """A file whose latency is what counts: any samples will do to calibrate it with."""
+def _file(model: tf_keras.Model, numbers: Numbers, samples: dict[str, np.ndarray]) -> bytes:
+    """A file whose latency is what counts: any samples of its size will do."""
     if numbers == "float32":
-        return convert(model, target=Target.float32())
+        return convert(model, target=Target.float32(), representative=samples)
     target = Target.int8(allow_float_ops=True)
-    samples = dict(zip(model.input_names, random_inputs(model), strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FloatOpsWarning)
         warnings.simplefilter("ignore", InexactFileWarning)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from tfopt.factorization.factors import (
     SpatialSVD,
     Tucker2,
 )
-from tfopt.graph.calls import Layer, nodes
+from tfopt.graph.calls import KerasTensor, Layer, Node, nodes, outputs
 from tfopt.graph.cost import Cost, call_cost
 from tfopt.graph.kernels import constraint_of
+from tfopt.graph.sizes import Sizes, nominal_sizes
 from tfopt.keras_gate import tf_keras
 
 _layers = tf_keras.layers
@@ -54,7 +55,7 @@ class Planner:
     """The layers of a model that can be factorized, with their decompositions.
 
     Args:
-        model: A functional model.
+        model: A functional model; sizes it leaves open are taken as 64.
         method: `"spatial"` or `"tucker"` for convolutions with an extent; `"auto"` takes the one
             that costs less, layer by layer.
         touched: Names of the layers that may be factorized.
@@ -64,11 +65,12 @@ class Planner:
         self._before: dict[str, Cost] = {}
         self._calls: Counter[str] = Counter(node.layer.name for node in nodes(model))
         self._ways: dict[str, list[Factorization]] = {}
+        sizes = nominal_sizes(model)
         for node in nodes(model):
             layer = node.layer
             if layer.name in touched and layer.name not in self._ways:
-                kernel, extent = _kernel(layer), _extent(node)
-                self._before[layer.name] = call_cost(node)
+                kernel, extent = _kernel(layer), _extent(node, sizes)
+                self._before[layer.name] = call_cost(node, sizes)
                 self._ways[layer.name] = _ways(kernel, extent, method)
 
     def at(self, energy: float | Mapping[str, float]) -> dict[str, Choice]:
@@ -188,11 +190,11 @@ def _kernel(layer: Layer) -> np.ndarray:
     return kernel[None, None] if missing == 2 else kernel[:, None] if missing == 1 else kernel
 
 
-def _extent(node: Any) -> Extent:
-    """Where a call applies its layer's kernel; a size that the model leaves open counts as 1."""
-    sizes = []
-    for tensor in (*node.keras_inputs[:1], node.outputs):
-        inner = [size or 1 for size in tensor.shape[1:-1]]
-        height, *rest = inner or [1]
-        sizes.append((height, int(np.prod(rest))))
-    return Extent(*sizes)
+def _extent(node: Node, sizes: Sizes) -> Extent:
+    """Where a call applies its layer's kernel."""
+
+    def extent(tensor: KerasTensor) -> tuple[int, int]:
+        height, *rest = sizes.inner(tensor) or (1,)
+        return height, math.prod(rest)
+
+    return Extent(extent(node.keras_inputs[0]), extent(outputs(node)[0]))

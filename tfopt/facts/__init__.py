@@ -1,5 +1,6 @@
 """What is true of a model, measured from its weights and never carried beside it."""
 
+from tfopt.facts.checks import broken_weights, check_stripped, check_usable
 from tfopt.facts.kernels import kernels, trainable_kernels, unwrapped
 from tfopt.facts.model import (
     KernelFacts,
@@ -15,6 +16,9 @@ from tfopt.facts.model import (
 __all__ = [
     "KernelFacts",
     "ModelFacts",
+    "broken_weights",
+    "check_stripped",
+    "check_usable",
     "clustered_layers",
     "is_fake_quantized",
     "kernels",

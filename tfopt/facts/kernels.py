@@ -62,21 +62,28 @@ def unwrapped(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
     return layer
 
 
-def base_names(layer: tf_keras.layers.Layer) -> set[str]:
-    """Returns the names of a layer's class and of those it derives from."""
-    return {base.__name__ for base in type(layer).__mro__}
+def wrapper_names(layer: tf_keras.layers.Layer) -> set[str]:
+    """Returns the names of TF-MOT's classes that a layer's class is or derives from.
+
+    By name, so as not to import TF-MOT; a class of the user's may be called like one of them.
+    """
+    return {
+        base.__name__
+        for base in type(layer).__mro__
+        if base.__module__.startswith("tensorflow_model_optimization.")
+    }
 
 
 def own_weights(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
     """Returns the weights of the user's own layer: no mask, centroid or quantization range."""
-    if "QuantizeLayer" in base_names(layer):
+    if "QuantizeLayer" in wrapper_names(layer):
         return []
     return [*unwrapped(layer).weights, *_replaced_kernels(layer)]
 
 
 def _is_training_wrapper(layer: tf_keras.layers.Layer) -> bool:
-    """Whether a layer is one of TF-MOT's wrappers, known by name so as not to import TF-MOT."""
-    return bool(base_names(layer) & {"PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"})
+    """Whether a layer is one of TF-MOT's wrappers."""
+    return bool(wrapper_names(layer) & {"PruneLowMagnitude", "ClusterWeights", "QuantizeWrapper"})
 
 
 def _replaced_kernels(layer: tf_keras.layers.Layer) -> list[tf.Variable]:
@@ -104,7 +111,8 @@ def _walk(
             yield path + attribute, value
     for protocol in (PRUNABLE, CLUSTERABLE):
         for name, variable in declared(layer, protocol).items():
-            yield path + name, variable
+            if hasattr(variable, "assign"):  # else a tensor that a wrapper has put in its place
+                yield path + name, variable
     for name, part in _parts(layer):
         yield from _walk(part, f"{path}{name}.", replaced=replaced)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tfopt.facts.kernels import base_names, kernels, own_weights, trainable_kernels, unwrapped
+from tfopt.facts.kernels import kernels, own_weights, trainable_kernels, unwrapped, wrapper_names
 from tfopt.keras_gate import tf_keras
 
 # A kernel counts as clustered with this many values at most: what an 8-bit lookup table holds.
@@ -93,7 +93,7 @@ class ModelFacts:
 def is_fake_quantized(model: tf_keras.Model) -> bool:
     """Returns whether a layer of the model simulates quantization."""
     kinds = {"QuantizeWrapper", "QuantizeLayer"}
-    return any(base_names(layer) & kinds for layer in _layers(model))
+    return any(wrapper_names(layer) & kinds for layer in layers_of(model))
 
 
 def clustered_layers(model: tf_keras.Model) -> list[str]:
@@ -128,10 +128,10 @@ def measure(model: tf_keras.Model) -> ModelFacts:
     """
     records = tuple(
         _kernel_facts(unwrapped(layer).name, key, variable.numpy())
-        for layer in _layers(model)
+        for layer in layers_of(model)
         for key, variable in kernels(layer).items()
     )
-    weights = {id(weight): weight for layer in _layers(model) for weight in own_weights(layer)}
+    weights = {id(weight): weight for layer in layers_of(model) for weight in own_weights(layer)}
     parameters = sum(math.prod(weight.shape) for weight in weights.values())
     return ModelFacts(records, parameters, is_fake_quantized(model))
 
@@ -194,7 +194,7 @@ def weights_checksum(model: tf_keras.Model) -> str:
 def _layers_where(model: tf_keras.Model, holds: Callable[[KernelFacts], bool]) -> list[str]:
     """The names of the layers of which something holds for a sample of a trainable kernel."""
     names = []
-    for layer in _layers(model):
+    for layer in layers_of(model):
         for key, variable in trainable_kernels(layer).items():
             channels = variable.shape[-1]
             rows = tf.reshape(variable, [-1, channels])[: math.ceil(_SAMPLE / channels)]
@@ -217,10 +217,10 @@ def _kernel_facts(layer: str, key: str, value: np.ndarray) -> KernelFacts:
     )
 
 
-def _layers(model: tf_keras.Model) -> Iterator[tf_keras.layers.Layer]:
-    """The layers of a model, those of nested models in their place."""
+def layers_of(model: tf_keras.Model) -> Iterator[tf_keras.layers.Layer]:
+    """Yields the layers of a model, those of nested models in their place."""
     for layer in model.layers:
         if isinstance(layer, tf_keras.Model):
-            yield from _layers(layer)
+            yield from layers_of(layer)
         else:
             yield layer

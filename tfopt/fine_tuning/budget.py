@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from tfopt.task import Task
 
 
+class Usual(float):
+    """A number that is a setting's default: it can be told from an equal one that was given."""
+
+    def __repr__(self) -> str:
+        return f"{self:g}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budgeted(Technique, abc.ABC):
     """A technique that trains, for a time that one of its fields says.
@@ -36,7 +43,7 @@ class Budgeted(Technique, abc.ABC):
         SettingError: A setting is out of its range, or two say how long.
     """
 
-    epochs: float = 1
+    epochs: float = Usual(1)
     steps: int | None = None
     seconds: float | None = None
     learning_rate: float = 1e-3
@@ -61,7 +68,8 @@ class Budgeted(Technique, abc.ABC):
 
     def _check_one_budget(self) -> None:
         given = [name for name in ("steps", "seconds") if getattr(self, name) is not None]
-        if given and self.epochs != self._default("epochs"):
+        usual = self._default("epochs")  # in a technique of another package maybe a plain number
+        if given and (type(self.epochs), self.epochs) != (type(usual), usual):
             given.insert(0, "epochs")
         if len(given) > 1:
             raise SettingError(

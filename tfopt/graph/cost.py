@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from tfopt.graph.calls import Node, nodes, outputs
+from tfopt.graph.sizes import Sizes, nominal_sizes
 from tfopt.keras_gate import tf_keras
 
 _layers = tf_keras.layers
@@ -27,16 +28,16 @@ class Cost:
     weights: int
 
 
-def call_cost(node: Node) -> Cost:
+def call_cost(node: Node, sizes: Sizes) -> Cost:
     """Returns what one call of a layer costs.
 
     Every weight of two and more axes counts as a kernel (but those of PReLU and of normalization),
     and is used once at each place of the output (of the input, for a transposed convolution or a
-    recurrent layer). Sizes that the model leaves open count as 1. The file's own figure, of
-    `tfopt.inspect`, is exact.
+    recurrent layer). The file's own figure, of `tfopt.inspect`, is exact.
 
     Args:
         node: A call of a functional model.
+        sizes: Of the model's tensors.
     """
     layer = node.layer
     if node.is_input or isinstance(layer, _ELEMENTWISE):
@@ -46,12 +47,11 @@ def call_cost(node: Node) -> Cost:
         return Cost(0, weights)
     from_input = isinstance(layer, (*_TRANSPOSED, _layers.RNN, _layers.Bidirectional))
     tensor = (node.keras_inputs if from_input else outputs(node))[0]
-    places = math.prod(size or 1 for size in tensor.shape[1:-1])
-    return Cost(weights * places, weights)
+    return Cost(weights * sizes.places(tensor), weights)
 
 
 def model_cost(model: tf_keras.Model) -> Cost:
-    """Returns what a model costs; a shared layer's weights count once.
+    """Returns what a model costs; a shared layer's weights count once, sizes left open as 64.
 
     Args:
         model: A functional model.
@@ -61,6 +61,7 @@ def model_cost(model: tf_keras.Model) -> Cost:
         >>> model_cost(tf_keras.Sequential(layers))
         Cost(macs=6912, weights=108)
     """
-    calls = [(node.layer, call_cost(node)) for node in nodes(model)]
+    sizes = nominal_sizes(model)
+    calls = [(node.layer, call_cost(node, sizes)) for node in nodes(model)]
     weights = {id(layer): cost.weights for layer, cost in calls}
     return Cost(sum(cost.macs for _, cost in calls), sum(weights.values()))

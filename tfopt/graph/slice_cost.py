@@ -19,8 +19,8 @@ class Cost:
     Args:
         channels: Units that could be removed and are left; channels that go together count once.
         parameters: Number of weights.
-        macs: Multiply-accumulate operations of the kernels for one sample. An unknown size of an
-            input counts as 1, and products of activations (attention scores) are left out.
+        macs: Multiply-accumulate operations of the kernels for one sample. Sizes left open
+            are taken as 64; products of activations (attention scores) are left out.
     """
 
     channels: int

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfopt.data import Arrays, fitted, leaves, length
 from tfopt.errors import DataError
 from tfopt.graph.calls import Node, nodes, outputs
+from tfopt.graph.sizes import nominal_sizes
 from tfopt.keras_gate import tf_keras
 
 
@@ -134,13 +135,17 @@ def check_varied(inputs: Arrays, *, without: str) -> None:
         )
 
 
-def random_inputs(model: tf_keras.Model, *, samples: int = 4, seed: int = 0) -> list[np.ndarray]:
+def random_inputs(
+    model: tf_keras.Model, *, like: Arrays | None = None, samples: int = 4, seed: int = 0
+) -> list[np.ndarray]:
     """Returns made-up samples: floats from 0 to 1, integers and booleans that are all 0.
 
     None is negative: floats may be word numbers, or have their root taken.
 
     Args:
-        model: A functional model; dimensions it leaves open are taken as 16.
+        model: A functional model.
+        like: Samples whose sizes are taken where the model leaves them open; None: those of
+            `nominal_sizes`.
         samples: How many, where the model leaves it open.
         seed: Of the floats.
 
@@ -150,8 +155,12 @@ def random_inputs(model: tf_keras.Model, *, samples: int = 4, seed: int = 0) -> 
     """
     random = np.random.default_rng(seed)
     arrays = []
-    for tensor in model.inputs:
-        shape = [tensor.shape[0] or samples, *(size or 16 for size in tensor.shape[1:])]
+    if like is None:
+        sizes = nominal_sizes(model).inputs
+    else:
+        sizes = tuple(array.shape[1:] for array in input_arrays(model, like))
+    for tensor, sample in zip(model.inputs, sizes, strict=True):
+        shape = [tensor.shape[0] or samples, *sample]
         values = random.random(shape) if tensor.dtype.is_floating else np.zeros(shape)
         arrays.append(values.astype(tensor.dtype.as_numpy_dtype))
     return arrays

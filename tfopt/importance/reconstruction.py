@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfopt.data import Arrays
-from tfopt.graph.calls import Layer, Node, nodes
+from tfopt.graph.calls import Layer, Node, nodes, outputs
 from tfopt.graph.dependencies import Dependencies
 from tfopt.graph.kernels import constraint_of
+from tfopt.graph.sizes import Sizes, sizes_of
 from tfopt.graph.stepping import input_arrays, watch
 from tfopt.keras_gate import tf_keras
 
@@ -44,7 +45,9 @@ def refit(
         He et al., Channel Pruning for Accelerating Very Deep Neural Networks, 2017, equation 1 (the
         second step; here drawn to the weights there were, as a ridge regression).
     """
-    fits = _fits(sliced, dependencies, kept)
+    arrays = input_arrays(dependencies.model, inputs)
+    sizes = sizes_of(dependencies.model, [array[:1] for array in arrays])
+    fits = _fits(sliced, dependencies, kept, sizes)
     wanted: dict[str, np.ndarray] = {}
 
     def note(node: Node, value: tf.Tensor) -> None:
@@ -59,7 +62,7 @@ def refit(
             rows = _rows(node.layer, value, fits[node.layer.name].samples)
             _solve(node.layer, rows, wanted[node.layer.name])
 
-    watch(dependencies.model, input_arrays(dependencies.model, inputs), note)
+    watch(dependencies.model, arrays, note)
     watch(sliced, input_arrays(sliced, inputs), solve)
 
 
@@ -118,19 +121,22 @@ def _reason(layer: Layer, smaller: Layer, model: tf_keras.Model) -> str | None:
     return None
 
 
-def _fits(sliced: tf_keras.Model, dependencies: Dependencies, kept: np.ndarray) -> dict[str, _Fit]:
+def _fits(
+    sliced: tf_keras.Model, dependencies: Dependencies, kept: np.ndarray, sizes: Sizes
+) -> dict[str, _Fit]:
     """The layers to refit, by name."""
     found = {}
+    made = {node.layer.name: outputs(node)[0] for node in nodes(dependencies.model)}
     for layer, smaller in _behind(dependencies, sliced):
         if _reason(layer, smaller, dependencies.model) is not None:
             continue
-        outputs = np.ones(layer.kernel.shape[-1], bool)
+        left = np.ones(layer.kernel.shape[-1], bool)
         for other in dependencies.axes_of(layer):
             if other.role == "makes":
-                outputs = kept[other.ids]
-        places = math.prod(size or 1 for size in layer.output_shape[1:-1])
+                left = kept[other.ids]
+        places = sizes.places(made[layer.name])
         samples = max(8, _MOST_NUMBERS // (places * math.prod(layer.kernel.shape[:-1])))
-        found[layer.name] = _Fit(layer.name, outputs, samples)
+        found[layer.name] = _Fit(layer.name, left, samples)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 from copy import deepcopy
@@ -16,6 +17,14 @@ from tfopt.errors import ModelError
 # What TF-MOT's clustering notes down in plain tensors when it is built: by weight, where its zeros
 # are, and which centroid is theirs.
 UNSAVED = ("sparsity_masks", "zero_idx")
+
+# What stands around the cause in an error's text: bold type and graph nodes; and in front of it, in
+# which call it came up, which Keras was working out a shape then, and the lines of the user's code.
+_MARKS = re.compile(r"\x1b\[\d*m|\{\{function_node .*?\}\}\s*|\s*\[Op:\w+\](?: name:)?")
+_AROUND = re.compile(
+    r"Exception encountered when calling (.+?)\.\n\n|Could not automatically infer .+\n\n"
+    r"|in user code:\n\n(?:.+\n)+\n(?:\w+: (?=Exception encountered))?"
+)
 
 
 def copy_layer(layer: Any, name: str, *, float32: bool = False) -> Any:
@@ -44,10 +53,19 @@ def copy_layer(layer: Any, name: str, *, float32: bool = False) -> Any:
             received=f"the layer {layer.name!r} of class {type(layer).__name__}, which cannot be "
             f"rebuilt from its configuration ({first_line(error)})",
             expected="layers whose from_config(get_config()) gives the same layer",
-            fix=f"write {type(layer).__name__}.get_config so that it returns every argument of "
-            "__init__",
+            fix=_fix(type(layer)),
         ) from error
     return primed(copy, ((weight.name, weight.numpy()) for weight in layer.weights))
+
+
+def _fix(cls: type) -> str:
+    """The way out of a layer that cannot be rebuilt: one of tf_keras' own was given what cannot."""
+    if cls.__module__.startswith("tf_keras."):
+        return (
+            "decorate the function or class that it was given with "
+            "@tf_keras.utils.register_keras_serializable(); write a lambda as a function"
+        )
+    return f"write {cls.__name__}.get_config so that it returns every argument of __init__"
 
 
 def _in_32_bits(config: Any) -> Any:
@@ -158,7 +176,24 @@ def _check_same_weights(source: Any, copy: Any) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first paragraph of an error's text on one line, or its class when it has none."""
-    cause = str(error).rpartition("Exception encountered: ")[2]  # behind it, for a file of Keras 3
-    paragraph = cause.strip().partition("\n\n")[0].partition(" Full object config")[0]
-    return textwrap.shorten(paragraph, 400) or type(error).__name__
+    r"""Returns the first paragraph of an error's cause on one line, or its class when it has none.
+
+    Keras writes in front of the cause which layer was called when it came up, each layer around it
+    again: the innermost stays, before a colon.
+
+    Args:
+        error: Anything raised.
+
+    Example:
+        >>> inner = "Exception encountered when calling layer 'dense' (type Dense).\n\nToo wide."
+        >>> first_line(ValueError(f"Exception encountered when calling Net.call().\n\n{inner}"))
+        "layer 'dense' (type Dense): Too wide."
+    """
+    lines = (line.strip() for line in _MARKS.sub("", str(error)).splitlines())
+    text = "\n".join(lines).rpartition("Exception encountered: ")[2].strip()
+    where = ""
+    while around := _AROUND.match(text):
+        where = f"{around[1]}: " if around[1] else where
+        text = text[around.end() :].strip()
+    paragraph = text.partition("\n\n")[0].partition(" Full object config")[0]
+    return textwrap.shorten(where + (paragraph or type(error).__name__), 400)

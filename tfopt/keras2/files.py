@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import tf_keras
 from tfopt.errors import ModelError
 from tfopt.files import write_directory, write_file
 from tfopt.keras2 import wrapped
+from tfopt.keras2.archive import unpacked_at_once
 from tfopt.keras2.copying import first_line
 from tfopt.keras2.stack import every_scope, quiet
 
@@ -24,6 +26,10 @@ BUNDLE = "tfopt_model.h5"
 # Inside the .keras file of any other model: what tf_keras does not store.
 _NOTES = "tfopt.json"
 _EXPECTED = "a .keras or .h5 file, or the directory of a SavedModel that tf_keras wrote"
+
+
+class UnregisteredLayerWarning(UserWarning):
+    """A file can only be read again where the classes of its layers are made known first."""
 
 
 def read(path: Path) -> Any:
@@ -61,6 +67,9 @@ def write(model: Any, path: Path) -> None:
         model: A functional tf_keras model, wrapped or not.
         path: A `.keras` or `.h5` file; a SavedModel directory if it has no suffix.
 
+    Warns:
+        UnregisteredLayerWarning: `read` will have to be told the class of a layer.
+
     Raises:
         ModelError: The suffix is another one, or the model cannot be stored.
         OutputExistsError: The SavedModel's directory is there already.
@@ -83,6 +92,27 @@ def write(model: Any, path: Path) -> None:
             expected="layers whose get_config returns JSON values",
             fix="write get_config of the layer it names, or replace a Lambda by a layer",
         ) from error
+    _warn_of_unregistered(model, path)
+
+
+def _warn_of_unregistered(model: Any, path: Path) -> None:
+    """Says which classes of layers tf_keras will not find by what a file says of them."""
+    layers = {
+        type(layer).__name__: layer.name
+        for layer in model._flatten_layers()
+        if not type(layer).__module__.startswith(("tf_keras.", "tensorflow_model_optimization."))
+        and tf_keras.utils.get_registered_name(type(layer)) == type(layer).__name__
+    }
+    if layers:
+        names = ", ".join(f"{cls} (layer {name!r})" for cls, name in layers.items())
+        scope = ", ".join(f"{cls!r}: {cls}" for cls in layers)
+        warnings.warn(
+            f"{str(path)!r} has layers of classes that are not registered: {names}. To read it, "
+            "decorate the class with @tf_keras.utils.register_keras_serializable() and import it "
+            f"first, or load inside of tf_keras.utils.custom_object_scope({{{scope}}}).",
+            UnregisteredLayerWarning,
+            stacklevel=4,
+        )
 
 
 def _write_keras(model: Any, path: Path) -> None:
@@ -135,16 +165,16 @@ def _signature(model: Any) -> Any:
 def _keras(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            if BUNDLE in archive.namelist():
-                with archive.open(BUNDLE) as stream, h5py.File(stream, "r") as file:
-                    return wrapped.read(file)
+            names = archive.namelist()
             version = json.loads(archive.read("metadata.json"))["keras_version"]
-            is_wrapped = wrapped.is_wrapped(archive.read("config.json").decode())
-            notes = json.loads(archive.read(_NOTES)) if _NOTES in archive.namelist() else {}
-    except ModelError:
-        raise
+            bundle = io.BytesIO(archive.read(BUNDLE)) if BUNDLE in names else None
+            config = archive.read("config.json").decode() if bundle is None else "{}"
+            is_wrapped = wrapped.is_wrapped(config)
+            notes = json.loads(archive.read(_NOTES)) if _NOTES in names else {}
     except Exception as error:
         raise _corrupt(path, "a .keras file (a zip archive with metadata.json)", error) from error
+    if bundle is not None:
+        return _own_h5(path, bundle)
     if version.startswith("3."):
         return _with_keras3(path)
     model = (_wrapped_keras if is_wrapped else _with_tf_keras)(path)
@@ -188,9 +218,9 @@ def _saved_model(path: Path) -> Any:
     return _with_tf_keras(path)
 
 
-def _own_h5(path: Path) -> Any:
+def _own_h5(path: Path, content: io.BytesIO | None = None) -> Any:
     try:
-        with h5py.File(path, "r") as file, quiet():
+        with h5py.File(content or path, "r") as file, quiet():
             return wrapped.read(file)
     except ModelError:
         raise
@@ -202,14 +232,14 @@ def _own_h5(path: Path) -> Any:
 
 
 _CUSTOM = (
-    "a layer of your own must be registered before loading (register_keras_serializable), or load "
-    "the model yourself and pass the object"
+    "a layer of your own must be registered before loading (register_keras_serializable); or load "
+    "inside of custom_object_scope({'Name': Name}), or yourself, and pass the object"
 )
 
 
 def _with_tf_keras(path: Path) -> Any:
     try:
-        with every_scope(), quiet():
+        with every_scope(), quiet(), unpacked_at_once():
             return wrapped.recovered(tf_keras.models.load_model(path, compile=False))
     except Exception as error:
         fix = _fix(path, error, "tf_keras.models")

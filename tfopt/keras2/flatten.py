@@ -11,7 +11,7 @@ import tf_keras
 
 from tfopt.errors import ModelError
 from tfopt.keras2.copying import copy_layer, copy_state, first_line
-from tfopt.keras2.graph import Graph, example_inputs, recorded, traced
+from tfopt.keras2.graph import Graph, example_inputs, recorded, traced, without_ellipsis
 from tfopt.keras2.names import Names
 from tfopt.keras2.rules import Rules
 from tfopt.keras2.stack import every_scope
@@ -249,7 +249,7 @@ class _Builder:
         if id(layer) not in self._copies:
             self._copies[id(layer)] = layer, self._copy(layer, path)
         try:
-            return self._copies[id(layer)][1](*args, **kwargs)
+            return self._copies[id(layer)][1](*_storable(layer, args), **kwargs)
         except Exception as error:  # the layer may be the user's: it may fail in any way
             raise ModelError(
                 received=f"the layer {'/'.join([*path, layer.name])!r} of class "
@@ -275,6 +275,14 @@ class _Builder:
             nested._trainable = layer._trainable
             return nested
         return copy_layer(layer, name, float32=self._inline)
+
+
+def _storable(layer: Any, args: Any) -> Any:
+    """The arguments of a layer's call, those of `x[..., :3]` without the Ellipsis."""
+    if type(layer).__name__ != "SlicingOpLambda" or len(args) != 2:
+        return args
+    whole = {"start": None, "stop": None, "step": None}
+    return args[0], without_ellipsis(args[1], len(args[0].shape), whole)
 
 
 def _arguments(node: Any, values: dict[int, Any]) -> tuple[Any, dict[str, Any]]:

@@ -117,6 +117,27 @@ def is_symbol(value: Any) -> bool:
     return isinstance(value, KerasTensor)
 
 
+def without_ellipsis(key: Any, rank: int, whole: Any) -> Any:
+    """Returns the key of a slice, an Ellipsis in it said in full: no format of tf_keras stores one.
+
+    Args:
+        key: What stands in the brackets; one without an Ellipsis comes back as it is.
+        rank: How many axes the tensor has.
+        whole: What stands for a whole axis.
+
+    Example:
+        >>> without_ellipsis((..., None, 1), 3, ":"), without_ellipsis(1, 3, ":")
+        ([':', ':', None, 1], 1)
+    """
+    items = list(key) if isinstance(key, (list, tuple)) else [key]
+    places = [place for place, item in enumerate(items) if item is Ellipsis]
+    if not places:
+        return key
+    named = sum(item is not None for item in items) - 1
+    items[places[0] : places[0] + 1] = [whole] * (rank - named)
+    return items
+
+
 def _symbol(tensor: Any) -> Any:
     return tf_keras.Input(batch_size=tensor.shape[0], shape=tensor.shape[1:], dtype=tensor.dtype)
 

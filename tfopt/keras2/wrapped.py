@@ -25,17 +25,38 @@ from tf_keras.src.engine.functional import reconstruct_from_config
 from tf_keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group
 
 from tfopt.errors import ModelError
+from tfopt.keras2.archive import unpacked_at_once
 from tfopt.keras2.copying import UNSAVED, primed
 from tfopt.keras2.stack import every_scope, tfmot
 
 _UNSAVED, _OUTPUTS = "tfopt_unsaved", "tfopt_output_names"
 _BUILD = "build_config"
-_WRAPPERS = ("QuantizeWrapper", "QuantizeLayer", "PruneLowMagnitude", "ClusterWeights")
+# As they are registered: TF-MOT's under their own names, tfopt's in its package.
+_WRAPPERS = frozenset(
+    {
+        *("ClusterWeights", "ClusterWeightsMHA", "ClusterWeightsRNN", "PruneLowMagnitude"),
+        *("QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2", "tfopt>KernelWrapper"),
+    }
+)
+_TFMOT = "tensorflow_model_optimization."
 
 
 def is_wrapped(config: str) -> bool:
-    """Whether a model's configuration, as JSON, has TF-MOT's wrappers in it."""
-    return any(name in config for name in _WRAPPERS)
+    """Whether a model's configuration, as JSON, has TF-MOT's wrappers in it, or tfopt's."""
+    return _has_wrapper(json.loads(config))
+
+
+def _has_wrapper(config: Any) -> bool:
+    if isinstance(config, list):
+        return any(map(_has_wrapper, config))
+    if not isinstance(config, dict):
+        return False
+    name = config.get("registered_name") or config.get("class_name")
+    home = config.get("module") or _TFMOT  # an .h5 file does not say where a class is from
+    known = isinstance(name, str) and name in _WRAPPERS
+    return (known and home.startswith((_TFMOT, "tfopt."))) or any(
+        map(_has_wrapper, config.values())
+    )
 
 
 def write(model: Any) -> bytes:
@@ -55,7 +76,7 @@ def write(model: Any) -> bytes:
             key = "|".join((layer, name, weight))
             file[f"{_UNSAVED}/{parse.quote(key, safe='|')}"] = tensor.numpy()
     if is_wrapped(model.to_json()):
-        with h5py.File(stream, "r") as file:
+        with h5py.File(stream, "r") as file, every_scope(model):
             read(file)  # what cannot be brought back is said now
     return stream.getvalue()
 
@@ -127,7 +148,8 @@ def read_keras(path: Path) -> Any:
                     content = json.dumps(_without_build(json.loads(content))).encode()
                 copy.writestr(name, content)
         wrapper = tfmot().quantization.keras.QuantizeWrapper
-        with every_scope(), mock.patch.object(wrapper, "load_own_variables", _load_last):
+        loading = mock.patch.object(wrapper, "load_own_variables", _load_last)
+        with every_scope(), loading, unpacked_at_once():
             return recovered(tf_keras.models.load_model(once, compile=False))
 
 

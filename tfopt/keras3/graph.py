@@ -151,7 +151,8 @@ def traced(function: Any, args: Any, kwargs: dict[str, Any], *, owner: Any = Non
         return inputs[-1]
 
     args, kwargs = keras.tree.map_structure(symbol, (tuple(args), kwargs))
-    with _nodes_restored(owner):
+    # Without the scope, a variable that the function assigns to would be changed.
+    with keras.StatelessScope(), _nodes_restored(owner):
         outputs = function(*args, **kwargs)
         nodes = _nodes_between(inputs, outputs)
     if owner is not None and not _weights_of(owner) <= _weights_in(nodes):

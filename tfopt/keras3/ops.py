@@ -2,13 +2,12 @@
 
 An op in the table becomes a plain layer that techniques know (Add, ReLU, Rescaling, ...). To add
 one, write a function `(call) -> (layer, inputs) | None` and put it in the table at the end. What is
-not there, or returns None, becomes a `Keras3Operation`.
+not there, or returns None, may be in that of `tensorflow_ops`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,32 +15,9 @@ import tf_keras
 
 from tfopt.keras2.graph import is_symbol
 from tfopt.keras3.activations import counterpart
+from tfopt.keras3.call import Call, constant
 
 Plain = tuple[Any, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One call of an op.
-
-    Args:
-        operation: The Keras 3 operation, its settings in attributes.
-        args: Its positional arguments, tf_keras tensors in them.
-        kwargs: Its keyword arguments.
-        output: The Keras 3 symbolic output (the first one).
-        name: The new layer's name.
-    """
-
-    operation: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Any
-    name: str
-
-    @property
-    def x(self) -> Any:
-        """The first argument."""
-        return self.args[0]
 
 
 def plain_layer(call: Call) -> Plain | None:
@@ -49,25 +25,7 @@ def plain_layer(call: Call) -> Plain | None:
     rule = _RULES.get(type(call.operation).__name__)
     if rule is None or call.kwargs or not call.args:
         return None
-    if not all(_is_float(tensor) for tensor in _tensors(call.args)):
-        return None
-    return rule(call)
-
-
-def _tensors(args: Any) -> list[Any]:
-    flat = [item for arg in args for item in (arg if isinstance(arg, (list, tuple)) else [arg])]
-    return [item for item in flat if is_symbol(item)]
-
-
-def _is_float(tensor: Any) -> bool:
-    return tensor.dtype.name == "float32"
-
-
-def _constant(value: Any) -> float | None:
-    """A number that is the same for every sample, None for anything else."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        return float(value)
-    return None
+    return rule(call) if call.is_float else None
 
 
 def _merge(cls: Any) -> Callable[[Call], Plain | None]:
@@ -94,7 +52,7 @@ def _linear(
 
     def rule(call: Call) -> Plain | None:
         one, other = call.args
-        number = _constant(one) if is_symbol(other) else _constant(other)
+        number = constant(one) if is_symbol(other) else constant(other)
         if number is None:
             return of_tensors(call) if of_tensors else None
         found = factors(number, is_symbol(other))
@@ -112,7 +70,7 @@ def _bound(cls: Any, sign: float) -> Callable[[Call], Plain | None]:
     def rule(call: Call) -> Plain | None:
         one, other = call.args
         for tensor, value in ((one, other), (other, one)):
-            if is_symbol(tensor) and _constant(value) == 0.0 and sign > 0:
+            if is_symbol(tensor) and constant(value) == 0.0 and sign > 0:
                 return tf_keras.layers.ReLU(name=call.name), tensor
         return _merge(cls)(call)
 
@@ -164,9 +122,9 @@ def _windows(kind: str) -> Callable[[Call], Plain | None]:
 
 
 def _clip(call: Call) -> Plain | None:
-    low, high = (_constant(getattr(call.operation, key, None)) for key in ("x_min", "x_max"))
+    low, high = (constant(getattr(call.operation, key, None)) for key in ("x_min", "x_max"))
     if len(call.args) == 3:
-        low, high = map(_constant, call.args[1:])
+        low, high = map(constant, call.args[1:])
     if low != 0.0 or high is None:
         return None
     return tf_keras.layers.ReLU(max_value=high, name=call.name), call.x
@@ -198,10 +156,47 @@ def _reshape(call: Call) -> Plain | None:
 
 
 def _transpose(call: Call) -> Plain | None:
-    axes = [axis % len(call.x.shape) for axis in call.operation.axes or ()]
-    if not axes or axes[0] != 0:
+    return _in_order(call, call.operation.axes or ())
+
+
+def _swapaxes(call: Call) -> Plain | None:
+    order = list(range(len(call.x.shape)))
+    one, other = call.operation.axis1, call.operation.axis2
+    order[one], order[other] = order[other], order[one]
+    return _in_order(call, order)
+
+
+def _moveaxis(call: Call) -> Plain | None:
+    rank = len(call.x.shape)
+    ends = zip(call.operation.destination, call.operation.source, strict=True)
+    moved = {to % rank: axis % rank for to, axis in ends}
+    order = [axis for axis in range(rank) if axis not in moved.values()]
+    for to in sorted(moved):
+        order.insert(to, moved[to])
+    return _in_order(call, order)
+
+
+def _in_order(call: Call, axes: Sequence[int]) -> Plain | None:
+    """The axes in another order, that of the samples the first."""
+    order = [axis % len(call.x.shape) for axis in axes]
+    if not order or order[0] != 0:
         return None
-    return tf_keras.layers.Permute(axes[1:], name=call.name), call.x
+    return tf_keras.layers.Permute(order[1:], name=call.name), call.x
+
+
+def _repeat(call: Call) -> Plain | None:
+    """Each place of a sequence or an image several times."""
+    times, rank = call.operation.repeats, len(call.x.shape)
+    axis = call.operation.axis
+    if not isinstance(times, int) or times < 1 or axis is None or rank not in (3, 4):
+        return None
+    if not 0 < axis % rank < rank - 1:
+        return None
+    if rank == 3:
+        return tf_keras.layers.UpSampling1D(times, name=call.name), call.x
+    size = (times, 1) if axis % rank == 1 else (1, times)
+    layer = tf_keras.layers.UpSampling2D(size, data_format="channels_last", name=call.name)
+    return layer, call.x
 
 
 def _pooled(kind: str) -> Callable[[Call], Plain | None]:
@@ -251,9 +246,11 @@ _RULES: dict[str, Callable[[Call], Plain | None]] = {
     "Multiply": _linear(_merge(tf_keras.layers.Multiply), lambda number, first: (number, 0.0)),
     "Divide": _linear(None, lambda number, first: None if first else (1.0 / number, 0.0)),
     "TrueDivide": _linear(None, lambda number, first: None if first else (1.0 / number, 0.0)),
+    "Moveaxis": _moveaxis,
     "Negative": lambda call: (tf_keras.layers.Rescaling(-1.0, name=call.name), call.x),
     "Relu": lambda call: (tf_keras.layers.ReLU(name=call.name), call.x),
     "Relu6": lambda call: (tf_keras.layers.ReLU(max_value=6.0, name=call.name), call.x),
+    "Repeat": _repeat,
     "Reshape": _reshape,
     "Softmax": _softmax,
     "Squeeze": _reshape,
@@ -261,5 +258,6 @@ _RULES: dict[str, Callable[[Call], Plain | None]] = {
         _merge(tf_keras.layers.Subtract),
         lambda number, first: (-1.0, number) if first else (1.0, -number),
     ),
+    "Swapaxes": _swapaxes,
     "Transpose": _transpose,
 }  # fmt: skip

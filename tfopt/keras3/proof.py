@@ -12,7 +12,9 @@ import tf_keras
 
 from tfopt.errors import ModelError
 from tfopt.keras2.comparing import difference
-from tfopt.keras3.translation import Step, Translation
+from tfopt.keras3.running import as_arrays, repeated, run_keras3, run_tf_keras
+from tfopt.keras3.samples import Samples, suited
+from tfopt.keras3.translation import Translation
 
 # Share of the largest value by which rounding may move a value: in one layer, through a deep model
 # (several hundred layers were seen to reach 1.4e-4), and in half precision.
@@ -20,8 +22,6 @@ _ROUNDING = 2e-5
 _DEEP_ROUNDING = 1e-3
 _HALF_ROUNDING = 3e-2
 _SEEDS = 3
-# Tried in turn for a size that the model leaves open: the first that is large enough for it.
-_OPEN_SIZES = (16, 64, 256, 4096)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +50,19 @@ def prove(model: Any, translation: Translation) -> None:
         translation: Its translation. Its weights are the user's again afterwards.
 
     Raises:
-        ModelError: An output differs by more than rounding; it names the first layer that does.
+        ModelError: An output differs by more than rounding, or the model fails on random inputs; it
+            names the first layer that does.
     """
     rounding = _HALF_ROUNDING if _has_half(model, translation) else _ROUNDING
     original = [weight.numpy() for _, weight in translation.pairs]
-    size = _open_size(model, translation)
+    with _values(translation, original):
+        samples = suited(model, translation)
     try:
-        for seed, trial in enumerate(_trials(translation, original, size)):
+        for seed, trial in enumerate(_trials(translation, original, samples)):
             _set_weights(translation, trial.weights)
             with _values(translation, trial.weights):
-                expected = _call_keras3(model, translation, trial.inputs)
-                received = _call_tf_keras(translation.model, trial.inputs)
+                expected = run_keras3(model, translation, trial.inputs)
+                received = run_tf_keras(translation.model, trial.inputs)
                 worst = _worst(expected, received)
                 if seed == 1 or not worst <= rounding:
                     _check_steps(translation, trial, rounding)
@@ -78,7 +80,7 @@ def _check_only_rounding(model: Any, translation: Translation, trial: _Trial, wo
             inputs change.
     """
     nudged = [x * np.float32(1 + 1e-6) if x.dtype.kind == "f" else x for x in trial.inputs]
-    own = _worst(*(_call_keras3(model, translation, inputs) for inputs in (trial.inputs, nudged)))
+    own = _worst(*(run_keras3(model, translation, inputs) for inputs in (trial.inputs, nudged)))
     if not worst <= max(_DEEP_ROUNDING, 10 * own):
         raise _refusal("an output", worst, max(_DEEP_ROUNDING, 10 * own))
 
@@ -87,52 +89,18 @@ def _worst(expected: list[np.ndarray], received: list[np.ndarray]) -> float:
     return max(map(difference, expected, received))
 
 
-def _open_size(model: Any, translation: Translation) -> int:
-    if all(None not in tensor.shape[1:] for tensor in translation.model.inputs):
-        return _OPEN_SIZES[0]
-    for size in _OPEN_SIZES[:-1]:
-        inputs = _random_inputs(translation, np.random.default_rng(0), size)
-        symbols = [keras.KerasTensor(array.shape, str(array.dtype)) for array in inputs]
-        try:
-            # Shapes alone: a kernel larger than its input computes garbage without a word.
-            model.compute_output_spec(*keras.tree.pack_sequence_as(translation.args, symbols))
-        except Exception:  # whatever a layer says to an input that is too small
-            continue
-        return size
-    return _OPEN_SIZES[-1]
-
-
-def _trials(translation: Translation, original: list[np.ndarray], size: int) -> Iterator[_Trial]:
+def _trials(
+    translation: Translation, original: list[np.ndarray], samples: Samples
+) -> Iterator[_Trial]:
     """Yields the user's weights first, then varied ones."""
     for seed in range(_SEEDS):
         random = np.random.default_rng(seed)
-        inputs = _random_inputs(translation, random, size)
+        inputs = samples.arrays(random)
         values: dict[int, np.ndarray] = {}  # a variable may have two counterparts
         for (variable, _), value in zip(translation.pairs, original, strict=True):
             varied = _varied(variable.name, value, random) if seed else value
             values.setdefault(id(variable), varied)
         yield _Trial(inputs, [values[id(variable)] for variable, _ in translation.pairs])
-
-
-def _random_inputs(
-    translation: Translation, random: np.random.Generator, size: int
-) -> list[np.ndarray]:
-    """Returns an array for each input, `size` long where the model leaves the size open."""
-    rows = [
-        step.call.input_dim
-        for step in translation.steps
-        if isinstance(step.call, keras.layers.Embedding)
-    ]
-    arrays = []
-    for tensor in translation.model.inputs:
-        batch, *rest = tensor.shape
-        shape = [batch or 2, *(length or size for length in rest)]
-        if tensor.dtype.is_floating:
-            arrays.append(random.standard_normal(shape).astype(tensor.dtype.as_numpy_dtype))
-        else:
-            top = min([*rows, 10]) if not tensor.dtype.is_bool else 2
-            arrays.append(random.integers(0, top, shape).astype(tensor.dtype.as_numpy_dtype))
-    return arrays
 
 
 def _varied(name: str, value: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -163,24 +131,6 @@ def _set_weights(translation: Translation, values: list[np.ndarray]) -> None:
     tf_keras.backend.batch_set_value(list(zip(weights, values, strict=True)))
 
 
-def _call_keras3(model: Any, translation: Translation, inputs: list[np.ndarray]) -> list[Any]:
-    tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
-    args = keras.tree.pack_sequence_as(translation.args, tensors)
-    kwargs = {"training": False} if model._call_has_training_arg else {}
-    return _arrays(model(*args, **kwargs))
-
-
-def _call_tf_keras(model: Any, inputs: list[np.ndarray]) -> list[Any]:
-    return _arrays(model(inputs[0] if len(inputs) == 1 else inputs, training=False))
-
-
-def _arrays(outputs: Any) -> list[np.ndarray]:
-    """The outputs, flat."""
-    return [
-        np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in keras.tree.flatten(outputs)
-    ]
-
-
 def _has_half(model: Any, translation: Translation) -> bool:
     layers = [(layer.compute_dtype, "") for layer in model._flatten_layers()]
     casts = [("", getattr(step.call, "dtype", "")) for step in translation.steps]
@@ -209,31 +159,16 @@ def _check_steps(translation: Translation, trial: _Trial, rounding: float) -> No
         rounding = max(rounding, _DEEP_ROUNDING)
     model = translation.model
     tensors = [tensor for step in translation.steps for tensor in step.outputs]
-    received = iter(_call_tf_keras(tf_keras.Model(model.inputs, tensors), trial.inputs))
+    received = iter(run_tf_keras(tf_keras.Model(model.inputs, tensors), trial.inputs))
     inputs = map(keras.ops.convert_to_tensor, trial.inputs)
     values = dict(zip(map(id, model.inputs), inputs, strict=True))
     for step in translation.steps:
-        expected = _repeated(step, values)
+        expected = repeated(step, values)
         found = [next(received) for _ in step.outputs]
-        worst = max(map(difference, _arrays(expected), found), default=0.0)
+        worst = max(map(difference, as_arrays(expected), found), default=0.0)
         if not worst <= rounding:
             name = f"the layer {step.name!r} of class {type(step.call).__name__}"
             raise _refusal(name, worst, rounding)
         if not translation.masked:
             expected = list(map(keras.ops.convert_to_tensor, found))
         values.update(zip(map(id, step.outputs), expected, strict=True))
-
-
-def _repeated(step: Step, values: dict[int, Any]) -> list[Any]:
-    """What Keras 3 computes in a step, flat.
-
-    Args:
-        step: The step.
-        values: A value for each tf_keras tensor, by its id.
-    """
-    args, kwargs = keras.tree.map_structure(
-        lambda leaf: values.get(id(leaf), leaf), (step.args, step.kwargs)
-    )
-    if getattr(step.call, "_call_has_training_arg", False):
-        kwargs["training"] = False
-    return list(keras.tree.flatten(step.call(*args, **kwargs)))

@@ -13,16 +13,18 @@ import tf_keras
 from tfopt.errors import ModelError
 from tfopt.keras2.copying import first_line
 from tfopt.keras2.flatten import Copies, inline, keep_output_names, name_outputs, single
-from tfopt.keras2.graph import is_symbol
+from tfopt.keras2.graph import is_symbol, nodes_between
 from tfopt.keras2.names import Names, legal
 from tfopt.keras2.rules import Rules
+from tfopt.keras3.call import Call
 from tfopt.keras3.channels import call_with_channels_last, channels_first
 from tfopt.keras3.config import NoCounterpartError
 from tfopt.keras3.functions import tensorflow_layers
 from tfopt.keras3.graph import Graph, graph_of, recorded, signature, traced
 from tfopt.keras3.layers import Translated, known_activation, paired, translate
 from tfopt.keras3.operation import Box, boxed
-from tfopt.keras3.ops import Call, plain_layer
+from tfopt.keras3.ops import plain_layer
+from tfopt.keras3.tensorflow_ops import in_tensorflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,17 +236,23 @@ class _Translator:
         return translated
 
     def _op(self, node: Any, args: Any, kwargs: dict[str, Any], path: list[str]) -> Any:
-        """An op that a plain layer stands for."""
+        """An op that a plain layer, or TensorFlow's own functions, stand for."""
         operation = node.operation
-        call = Call(operation, tuple(args), kwargs, node.outputs[0], self._name(operation, path))
+        take = functools.partial(self._name, operation, path)
+        call = Call(operation, tuple(args), kwargs, keras.tree.flatten(node.outputs), take)
         # Keras 3's ops drop masks, where tf_keras' layers hand them on.
         plain = None if self.masked else plain_layer(call)
-        if plain is None:
+        if plain is not None:
+            layer, inputs = plain
+            if id(operation) not in self._ops:
+                self._ops[id(operation)] = layer
+            return self._ops[id(operation)](inputs)
+        outputs = in_tensorflow(call)
+        if outputs is None:
             raise NoCounterpartError(f"no tf_keras layer stands for {type(operation).__name__}")
-        layer, inputs = plain
-        if id(operation) not in self._ops:
-            self._ops[id(operation)] = layer
-        return self._ops[id(operation)](inputs)
+        for made in nodes_between(call.tensors, outputs):
+            made.layer._name = self._names.take(operation.name, path)
+        return outputs
 
     def _opaque(self, node: Any, args: Any, kwargs: Any, path: list[str]) -> Any:
         """What has no counterpart: taken apart if it can be, else called as it is."""

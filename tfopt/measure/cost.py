@@ -261,12 +261,27 @@ class StopWatch:
 
 
 def random_sample(model: TFLiteModel, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Returns a random sample for the inputs of a file, of the sizes that it stores.
-
-    Where it leaves a size open and stores 1, as TensorFlow's converter does, the size is 64.
-    """
+    """Returns a random sample for the inputs of a file, of the sizes that it stores."""
     stored = model.shapes
     return tuple(_sample(spec, stored[spec.index], generator) for spec in model.inputs)
+
+
+def sample_shape(spec: TensorSpec, stored: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of a sample of an input: that which its file stores.
+
+    Where it leaves a size open and stores 1, as TensorFlow's converter does, the size is 64.
+
+    Args:
+        spec: The input.
+        stored: Its shape in `TFLiteModel.shapes`.
+
+    Example:
+        >>> spec = TensorSpec("image", (None, None, None, 3), "int8", 1.0, 0, 0)
+        >>> sample_shape(spec, (1, 32, 1, 3))
+        (32, 64, 3)
+    """
+    axes = zip(spec.shape[1:], stored[1:], strict=True)
+    return tuple(have if have > 1 or want else _OPEN_SIZE for want, have in axes)
 
 
 def _sample(
@@ -276,8 +291,7 @@ def _sample(
 
     Integers that are not quantized are 0 and 1: word numbers that every vocabulary has.
     """
-    axes = zip(spec.shape[1:], stored[1:], strict=True)
-    shape = (1, *(have if have > 1 or want else _OPEN_SIZE for want, have in axes))
+    shape = (1, *sample_shape(spec, stored))
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         return generator.random(shape).astype(dtype)

@@ -42,6 +42,10 @@ _HANDS_ON: tuple[type, ...] = (
     _layers.ZeroPadding2D,
     _layers.ZeroPadding3D,
 )
+# TensorFlow's functions that do, which tf_keras records as layers.
+_FUNCTIONS_THAT_HAND_ON = frozenset(
+    ["__operators__.getitem", "gather", "expand_dims", "reshape", "reverse", "tile", "transpose"]
+)
 # Layers that do nothing at inference: the file does not have them. (RandomCrop is none of them, as
 # it resizes.)
 _TRAINING_ONLY: tuple[type, ...] = (
@@ -273,7 +277,9 @@ def _hands_on(node: Node) -> bool:
         return _function(node.layer) == "linear"
     # Random layers turn integers, which have no scale, into floating-point numbers.
     floats = {tensor.dtype.is_floating for tensor in (*node.keras_inputs[:1], *outputs(node))}
-    return len(floats) == 1 and isinstance(node.layer, (*_HANDS_ON, *_TRAINING_ONLY))
+    is_one = isinstance(node.layer, (*_HANDS_ON, *_TRAINING_ONLY))
+    is_one |= getattr(node.layer, "symbol", None) in _FUNCTIONS_THAT_HAND_ON
+    return len(floats) == 1 and is_one
 
 
 def _is_folded_norm(node: Node, *, into: Node) -> bool:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfopt.data import Arrays, length, select
 from tfopt.errors import TechniqueError
+from tfopt.facts.kernels import wrapper_names
 from tfopt.graph.calls import KerasTensor
 from tfopt.graph.stepping import input_arrays
 from tfopt.keras_gate import tf_keras, tfmot
@@ -34,7 +35,7 @@ def tfmot_class(name: str) -> Any:
 
 def is_quantize_layer(layer: Any) -> bool:
     """Returns whether a layer does nothing but fake-quantize what passes through it."""
-    return type(layer).__name__ == "QuantizeLayer"
+    return "QuantizeLayer" in wrapper_names(layer)
 
 
 @tf_keras.utils.register_keras_serializable(package="tfopt")

@@ -17,6 +17,7 @@ from tfopt.factorization.plan import Planner
 from tfopt.graph.calls import nodes
 from tfopt.graph.cost import call_cost
 from tfopt.graph.dependencies import Dependencies, Group
+from tfopt.graph.sizes import nominal_sizes
 from tfopt.graph.slice_cost import Costs
 from tfopt.keras_gate import tf_keras
 from tfopt.kernel_technique import Kernel
@@ -62,11 +63,12 @@ def pruned(model: tf_keras.Model, kernels: Sequence[Kernel]) -> list[Probe]:
         model: A functional model.
         kernels: Its kernels that may be pruned.
     """
-    layers = {node.layer.name: node for node in nodes(model)}
+    sizes = nominal_sizes(model)
+    costs = {node.layer.name: call_cost(node, sizes) for node in nodes(model)}
 
     def change(kernel: Kernel, strength: float) -> Change | None:
         value = kernel.variable.numpy()
-        cost = call_cost(layers[kernel.layer.name])
+        cost = costs[kernel.layer.name]
         sparse = smallest_zeroed(value, strength)
         zeros = int(np.count_nonzero(value) - np.count_nonzero(sparse))
         if not zeros:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfopt.data import Arrays, columns, length
+from tfopt.measure.cost import sample_shape
 from tfopt.shipping.tensors import Ends
 from tfopt.tflite.interpreter import TFLiteModel
 from tfopt.tflite.tensor_spec import TensorSpec
 from tfopt.usage import InputRange
 
 COUNT = 3
-
-_OPEN_SIZE = 16  # stands for a size that the file leaves open
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,14 +48,15 @@ def make(
     Raises:
         DataError: The samples do not fit the file.
     """
+    builtin, fast = TFLiteModel(tflite, kernels="builtin"), TFLiteModel(tflite)
     if samples is None:
-        inputs = [_patterns(ends, place, ranges) for place in range(len(ends.inputs))]
+        shapes = [sample_shape(spec, builtin.shapes[spec.index]) for spec in ends.inputs]
+        inputs = [_patterns(ends, place, shape, ranges) for place, shape in enumerate(shapes)]
     else:
         given = columns(samples, [spec.name for spec in ends.inputs])
         for spec, array in zip(ends.inputs, given, strict=True):
             spec.check(array)
         inputs = [spec.encode(a) for spec, a in zip(ends.inputs, given, strict=True)]
-    builtin, fast = TFLiteModel(tflite, kernels="builtin"), TFLiteModel(tflite)
     found = []
     for index in range(length(tuple(inputs))):
         one = tuple(array[index : index + 1] for array in inputs)
@@ -84,10 +84,11 @@ def _difference(ours: np.ndarray, others: np.ndarray) -> float:
     return float(np.abs(ours.astype(np.int64) - others.astype(np.int64)).max(initial=0))
 
 
-def _patterns(ends: Ends, place: int, ranges: Sequence[InputRange]) -> np.ndarray:
+def _patterns(
+    ends: Ends, place: int, shape: tuple[int, ...], ranges: Sequence[InputRange]
+) -> np.ndarray:
     """A ramp, a checkerboard and noise: they show a wrong order of axes, channels or numbers."""
     spec, image, shift = ends.inputs[place], ends.image, ends.shift
-    shape = tuple(_OPEN_SIZE if size is None else size for size in spec.shape[1:])
     generator = np.random.default_rng(place)
     size = int(np.prod(shape, dtype=np.int64))
     ramp = (np.arange(size) / max(size - 1, 1)).reshape(shape)

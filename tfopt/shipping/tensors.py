@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -121,8 +120,3 @@ def usual_normalization(low: float, high: float) -> tuple[float, float] | None:
         if abs(low - least) <= slack and abs(high - most) <= slack:
             return found
     return None
-
-
-def elements(spec: TensorSpec) -> int:
-    """The numbers in one sample."""
-    return math.prod(size or 1 for size in spec.shape[1:])

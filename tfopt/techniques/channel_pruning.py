@@ -11,7 +11,7 @@ from tfopt import training
 from tfopt.channels.aim import AIMS, SHARES, Aim, Numbers, aim_of
 from tfopt.channels.plan import Allocation, Plan, Shares
 from tfopt.errors import SettingError, TechniqueError
-from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
+from tfopt.fine_tuning import AnyModel, FineTuned, Usual, Wrapped
 from tfopt.graph.batch_norm import recalibrate_batch_norm
 from tfopt.graph.dependencies import Axis, Dependencies, analyse
 from tfopt.graph.slicing import slice_channels
@@ -38,12 +38,11 @@ class ChannelPruning(FineTuned):
 
     The result is an ordinary dense model, smaller anywhere and faster on most hardware. Channels
     that hang together (over a residual sum, say) are removed together; those of the model's inputs
-    and outputs stay, and so do those that reach a layer tfopt cannot cut, which are listed. After
-    the cut, the layers behind are refitted and batch norms recalibrated on data, then the model is
-    fine-tuned.
+    and outputs stay, and so do those that reach a layer tfopt cannot cut, which are listed. Layers
+    behind a cut are refitted and batch norms recalibrated on data, then the model is fine-tuned.
 
     The aim is one of `channels`, `macs`, `parameters` and `latency_ms`; as little as reaches it is
-    removed.
+    removed. Sizes that the model leaves open are taken as 64, for a latency as the data has them.
 
     Args:
         channels: Share of the channels that can be removed to remove, 0 to below 1; channels that
@@ -106,7 +105,7 @@ class ChannelPruning(FineTuned):
     multiple_of: int = 8
     refit: bool = True
     iterations: int = 1
-    epochs: float = 2
+    epochs: float = Usual(2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,9 +209,10 @@ class ChannelPruning(FineTuned):
         how, step = self.allocation, self.multiple_of
         return Plan(found, scores, allocation=how, multiple_of=step, shares=shares)
 
-    def _limits(self, found: Dependencies) -> list[float]:
+    def _limits(self, found: Dependencies, inputs: Arrays | None = None) -> list[float]:
         """The most that may be left after each iteration; TechniqueError if that is too little."""
-        return self._aim.limits(found, self._plan(found, np.zeros(found.units)), self.iterations)
+        plan = self._plan(found, np.zeros(found.units))
+        return self._aim.limits(found, plan, self.iterations, like=inputs)
 
     def _scores(self, found: Dependencies, task: Task | None, inputs: Arrays | None) -> np.ndarray:
         samples = self.calibration_samples
@@ -253,7 +253,7 @@ class ChannelPruning(FineTuned):
         inputs = task.representative_inputs(self.calibration_samples)
         with scope(task):
             own = clone(model)
-            for place, limit in enumerate(self._limits(self._dependencies(own))):
+            for place, limit in enumerate(self._limits(self._dependencies(own), inputs)):
                 own = self._pruned(own, limit, inputs, task)
                 self._teach(own, model, task)
                 self.train(own, task, part=(place, self.iterations))
@@ -264,7 +264,7 @@ class ChannelPruning(FineTuned):
         task.check_training(model)
         inputs = task.representative_inputs(self.calibration_samples)
         own = clone(model)
-        own = self._pruned(own, self._limits(self._dependencies(own))[0], inputs, task)
+        own = self._pruned(own, self._limits(self._dependencies(own), inputs)[0], inputs, task)
         self._teach(own, model, task)
         return own
 
@@ -275,7 +275,7 @@ class ChannelPruning(FineTuned):
         found = self._dependencies(model)
         score = self._scores(found, task, inputs)
         plan = self._plan(found, score, self._shares(found, task, inputs))
-        kept = self._aim.reach(found, plan, limit)
+        kept = self._aim.reach(found, plan, limit, like=inputs)
         sliced = slice_channels(found, kept)
         if inputs is not None:
             if self.refit:
@@ -306,7 +306,8 @@ class ChannelPruning(FineTuned):
         selection = self.select(own)
         if not self.changes_nothing:
             self._check_wrap(representative)
-            own = self._pruned(own, self._limits(self._dependencies(own))[-1], representative, None)
+            limit = self._limits(self._dependencies(own), representative)[-1]
+            own = self._pruned(own, limit, representative, None)
         return Wrapped(own, [], lambda: clone(own), selection)
 
     def _check_wrap(self, representative: Arrays | None) -> None:

@@ -48,7 +48,8 @@ class LowRank(FineTuned):
 
     Args:
         energy: The share of the sum of its squared weights that each kernel keeps, 0 to 1.
-        macs: The share of the model's multiply-accumulate operations to remove, 0 to 1.
+        macs: The share of the model's multiply-accumulate operations to remove, 0 to 1; sizes that
+            the model leaves open are taken as 64.
         parameters: The share of the model's weights to remove, 0 to 1.
         max_drop: As much as possible is removed with which the metric on the validation data drops
             no more than this before the fine-tuning.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tfopt import training
 from tfopt.errors import SettingError, TechniqueError
-from tfopt.fine_tuning import AnyModel, Wrapped
+from tfopt.fine_tuning import AnyModel, Usual, Wrapped
 from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
 from tfopt.kernel_technique import Kernel, KernelTechnique
@@ -98,7 +98,7 @@ class MagnitudePruning(KernelTechnique):
     block: tuple[int, int] = (1, 1)
     block_pooling: Pooling = "avg"
     m_by_n: tuple[int, int] | None = None
-    epochs: float = 2
+    epochs: float = Usual(2)
 
     def __post_init__(self) -> None:
         super().__post_init__()

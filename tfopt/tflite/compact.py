@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ _PLACES = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),
     "FULLY_CONNECTED": (0, 1, 2),
-    "CONV_3D": (0, 1, 2),
     "TRANSPOSE_CONV": (2, 1, 3),
 }
 
@@ -79,8 +78,11 @@ def compact(content: bytes) -> bytes:
             _shorten_activations(graph, model, layers)
         for kernel in dict.fromkeys(layer.kernel for layer in layers):
             _shorten_kernel(graph, model, [layer for layer in layers if layer.kernel == kernel])
-        for layer in layers:
-            _shorten_bias(graph, model, layer, reals[layer.bias])
+        for group in _with_one_bias(graph, layers):
+            steps = np.min([_output_steps(graph, layer) for layer in group], axis=0)
+            for layer in group:
+                _shorten_bias(graph, model, layer, reals[layer.bias], steps)
+    _share_buffers(model)
     drop_orphans(model)
     made = schema.pack(model)
     return made if len(zlib.compress(made, 9)) < len(zlib.compress(content, 9)) else content
@@ -159,7 +161,7 @@ def _shorten_kernel(graph: Any, model: Any, readers: list[_Layer]) -> None:
         axis = schema.channel_axis(tensor)
         weights = np.moveaxis(schema.values(model.buffers[tensor.buffer].data, tensor), axis, 0)
         steps = grid_steps(weights.reshape(len(scales), -1))
-        fine = np.min([_output_steps(graph, layer, scales * steps) for layer in readers], axis=0)
+        fine = np.min([_output_steps(graph, layer) for layer in readers], axis=0) / steps
         steps = np.where(fine >= _BIAS_STEPS, steps, 1.0)  # also where there is no grid: NaN
         if (steps != 1).any():
             integers = np.rint(weights / steps.reshape(-1, *[1] * (weights.ndim - 1)))
@@ -169,26 +171,44 @@ def _shorten_kernel(graph: Any, model: Any, readers: list[_Layer]) -> None:
     schema.set_scales(tensor, shortened(scales, _KERNEL_BITS, up=False))
 
 
-def _output_steps(graph: Any, layer: _Layer, kernel_scales: np.ndarray) -> np.ndarray:
+def _with_one_bias(graph: Any, layers: list[_Layer]) -> list[list[_Layer]]:
+    """The layers, those together that have a kernel and a bias in common: of an unrolled layer."""
+    groups: dict[tuple[int, int], list[_Layer]] = defaultdict(list)
+    for layer in layers:
+        groups[layer.kernel, graph.tensors[layer.bias].buffer].append(layer)
+    return list(groups.values())
+
+
+def _output_steps(graph: Any, layer: _Layer) -> np.ndarray:
     """How many steps of a bias make one of the output."""
-    steps: np.ndarray = _scales(graph.tensors[layer.output])[0] / (
-        _scales(graph.tensors[layer.input])[0] * kernel_scales
+    read, kernel, made = (
+        _scales(graph.tensors[at]) for at in (layer.input, layer.kernel, layer.output)
     )
+    steps: np.ndarray = made[0] / (read[0] * kernel)
     return steps
 
 
-def _shorten_bias(graph: Any, model: Any, layer: _Layer, real: np.ndarray) -> None:
+def _shorten_bias(
+    graph: Any, model: Any, layer: _Layer, real: np.ndarray, steps: np.ndarray
+) -> None:
     """Stores a bias in steps of its new scale, as multiples of what shows in the output."""
     tensor = graph.tensors[layer.bias]
-    kernel_scales = _scales(graph.tensors[layer.kernel])
-    scales = _scales(graph.tensors[layer.input])[0] * kernel_scales
-    steps = _output_steps(graph, layer, kernel_scales)
+    scales = _scales(graph.tensors[layer.input])[0] * _scales(graph.tensors[layer.kernel])
     unit = 2.0 ** np.floor(np.log2(np.maximum(steps / _BIAS_STEPS, 1.0)))
     kind = np.iinfo(schema.type_name(tensor.type))
     # the converter gives the bias of a channel that is nearly dead all the digits there are
     numbers = np.clip(np.rint(real / (scales * unit)) * unit, kind.min, kind.max)
     tensor.buffer = schema.add_buffer(model, numbers.astype(kind.dtype).view(np.uint8))
     schema.set_scales(tensor, scales)
+
+
+def _share_buffers(model: Any) -> None:
+    """Lets equal constants have one buffer, as those of the steps of an unrolled layer had."""
+    first: dict[bytes, int] = {}
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        data = schema.stored(model.buffers[tensor.buffer])
+        if data is not None:
+            tensor.buffer = first.setdefault(data.tobytes(), tensor.buffer)
 
 
 def _real_bias(tensor: Any, model: Any) -> np.ndarray:

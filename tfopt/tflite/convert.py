@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfopt import keras_gate
+from tfopt import facts, keras_gate
 from tfopt.data import Arrays
 from tfopt.errors import ConversionError, FloatOpsError, ModelError
 from tfopt.keras_gate import tf_keras
@@ -20,7 +20,6 @@ from tfopt.tflite import (
     keeping,
     likeness,
     litert,
-    naming,
     proof,
     quantizing,
     tracing,
@@ -110,6 +109,7 @@ def converted(
     converter.prepare()
     if not isinstance(model, tf_keras.Model) or not getattr(model, "inputs", None):
         model = keras_gate.load_model(model)
+    keras_gate.check_stateless(model)
     for field in ("keep_float", "keep_int16", "keep_int8"):
         keeping.check(model, getattr(target, field), field=field)
     if target.numerics not in ("float32", "float16"):
@@ -263,15 +263,12 @@ def _entering(
     return entering, dataclasses.replace(target, input_type="uint8") if were_bytes else target
 
 
-def _check_weights(model: Any) -> None:
+def _check_weights(model: tf_keras.Model) -> None:
     """Refuses NaN by the user's name of the layer: in the file, it has gone into another one."""
-    for layer in model.layers:
-        bad = [w for w in layer.weights if w.dtype.is_floating and np.isnan(w.numpy()).any()]
-        if bad:
-            raise ConversionError(
-                received=f"NaN in the weights of layer {naming.seen_through(layer).name!r} "
-                f"({bad[0].name.split('/')[-1].split(':')[0]})",
-                expected="weights that are numbers, which integers can stand for",
-                fix="look for the step of training that made it, or train with a smaller "
-                "learning rate",
-            )
+    broken = facts.broken_weights(model)
+    if broken is not None:
+        raise ConversionError(
+            received=broken,
+            expected="weights that are numbers, which integers can stand for",
+            fix="look for the step of training that made it, or train with a smaller learning rate",
+        )

@@ -1,21 +1,21 @@
-"""Runs `.tflite` files: the only importer of an interpreter, and no TensorFlow needed."""
+"""Runs `.tflite` files; no TensorFlow needed."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import importlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from tfopt.data import Arrays, columns, leaves
-from tfopt.errors import DataError, InterpreterError, MissingPackageError, SettingError, nearest
+from tfopt.errors import DataError, InterpreterError, SettingError, nearest
 from tfopt.tflite import batching
 from tfopt.tflite.content import read_tflite
+from tfopt.tflite.runtime import interpreter_module
 from tfopt.tflite.tensor_spec import specs_of
 
 Kernels = Literal["default", "builtin", "reference"]
@@ -235,7 +235,7 @@ class TFLiteModel:
 
     def _load(self) -> None:
         """Makes the interpreter anew: one that failed to take a batch is not used again."""
-        module = _interpreter_module()
+        module = interpreter_module()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of the memory kept tensors take
@@ -327,17 +327,3 @@ class TFLiteModel:
             expected="a .tflite file that the interpreter can run",
             fix="see which ops it holds with tfopt.inspect, and make it again with tfopt.convert",
         )
-
-
-def _interpreter_module() -> Any:
-    """LiteRT's interpreter, or TensorFlow Lite's where only TensorFlow is installed."""
-    for name in ("ai_edge_litert.interpreter", "tensorflow.lite.python.interpreter"):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise MissingPackageError(
-        received="neither ai-edge-litert nor tensorflow",
-        expected="one of them, to run .tflite files",
-        fix="pip install ai-edge-litert",
-    )

@@ -18,7 +18,7 @@ from tensorflow.lite.python.optimize import calibrator
 from tfopt.data import Arrays
 from tfopt.errors import SettingError
 from tfopt.target import Target
-from tfopt.tflite import keeping
+from tfopt.tflite import bypasses, keeping
 from tfopt.tflite.calibration.choosing import ranged
 from tfopt.tflite.keeping import LayerNames
 from tfopt.tflite.tracing import input_name
@@ -54,6 +54,7 @@ def quantize_with(
         debug_options: Any,
     ) -> bytes:
         """Stands for `TFLiteConverterBase._quantize`."""
+        tflite = bypasses.closed(tflite)
         kept = keeping.float_tensors(tflite, target.keep_float, names)
         tflite = calibrator.add_intermediate_tensors(tflite)
         tflite = calibrator.Calibrator(tflite).calibrate(feed)

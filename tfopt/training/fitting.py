@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from tfopt import facts
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.keras_gate import clone, tf_keras
 from tfopt.report import Training
 from tfopt.teaching import teaching_of
 from tfopt.training import strategies, xla
-from tfopt.training.adam import FusedAdam
+from tfopt.training.adam import in_one_op
 from tfopt.training.budget import steps_per_epoch, total_steps
 from tfopt.training.callbacks import (
     Best,
@@ -55,7 +56,8 @@ def fine_tune(
     task and settings give the same weights on the same machine.
 
     Args:
-        model: A tf_keras model, possibly wrapped for training. It is compiled here.
+        model: A tf_keras model, possibly wrapped for training. It is compiled here, with Adam of
+            tf_keras.
         task: Training data, loss, batch size, seed and strategy. Of the other splits only
             validation is read, and only with `early_stopping`.
         epochs: Passes over the training data; a fraction trains that share of the steps.
@@ -76,7 +78,7 @@ def fine_tune(
         SettingError: Not exactly one of epochs and steps is given; the task's strategy cannot be
             had, or does not go with the settings; its augmentation or a loss of the user's own
             fails; or a batch does not fit into memory.
-        TechniqueError: The loss became NaN or infinite.
+        TechniqueError: The loss became NaN or infinite, or a weight did.
 
     Example:
         >>> import numpy as np
@@ -108,6 +110,7 @@ def fine_tune(
         history, done = fit_steps(own, task, steps, watchers)
         if best is not None:
             best.restore()
+        _check_numbers(own, learning_rate)
     tell(
         Training(
             planned_steps=steps,
@@ -119,6 +122,18 @@ def fine_tune(
         )
     )
     return history
+
+
+def _check_numbers(model: tf_keras.Model, learning_rate: float) -> None:
+    """Refuses NaN that the loss has not told of: ReLU and rounding make a number of it."""
+    broken = facts.broken_weights(model)
+    if broken is not None:
+        raise TechniqueError(
+            received=f"{broken} after fine-tuning {model.name!r}, whose loss stayed a number",
+            expected="weights that are numbers",
+            fix=f"lower learning_rate (it was {learning_rate:g}; try a tenth); where a layer "
+            "divides by what may become zero, if only by rounding, add a larger epsilon to it",
+        )
 
 
 def _steps_of(task: Task, epochs: float | None, steps: int | None) -> int:
@@ -184,8 +199,9 @@ def compile_seeded(
     """
     tf_keras.utils.set_random_seed(task.seed)
     alone = task.strategy is None
+    # XLA, which tf_keras asks for on a GPU, would rule out the step in one op
     model.compile(
-        optimizer=FusedAdam(_schedule(steps, learning_rate)),
+        optimizer=tf_keras.optimizers.Adam(_schedule(steps, learning_rate), jit_compile=False),
         loss=task.loss,
         steps_per_execution=1 if one_by_one else min(_STEPS_PER_CALL, steps),
         jit_compile=True if alone and not one_by_one and xla.pays(model, steps) else None,
@@ -215,7 +231,8 @@ def fit_steps(
     per_epoch = steps_per_epoch(task)
     whole, rest = divmod(steps, per_epoch)
     losses: list[float] = []
-    with of_training(model, task), _statistics_within(model, steps), traced:
+    fused = in_one_op(model.optimizer)
+    with of_training(model, task), _statistics_within(model, steps), traced, fused:
         for first, last, length in ((0, whole, per_epoch), (whole, whole + bool(rest), rest)):
             if first < last and not (losses and model.stop_training):
                 # read ahead no further: the next iterator goes on where this one has ended

@@ -13,6 +13,7 @@ from tfopt.graph.calls import Layer, nodes, outputs
 from tfopt.graph.dependencies import rules, shapes
 from tfopt.graph.dependencies.call import Call, CannotSlice
 from tfopt.graph.dependencies.channels import Axis, Channels, Ids, Setting
+from tfopt.graph.sizes import nominal_sizes
 from tfopt.keras_gate import tf_keras
 
 _RULES = rules.RULES | shapes.RULES
@@ -51,7 +52,8 @@ class Dependencies:
         axes: The axes of weights along which channels lie, `ids` being units.
         settings: The entries of layers' configurations that count channels, likewise.
         rewrites: By a layer's id, how its arguments depend on how many channels are left.
-        positions: By a kernel's id, how often each of its elements is multiplied for a sample.
+        positions: By a kernel's id, how often each of its elements is multiplied for a sample;
+            sizes that the model leaves open are taken as 64.
         tensors: By a tensor's id, the unit at each place of its last axis.
         groups: The units that can be removed.
         reasons: Why a unit cannot, for those.
@@ -113,7 +115,7 @@ def analyse(
         Fang et al., DepGraph: Towards Any Structural Pruning, 2023, section 3 (here by the single
         channel instead of by the layer, so that offsets need no case of their own).
     """
-    channels = Channels()
+    channels, sizes = Channels(), nominal_sizes(model)
     tensors: dict[int, Ids] = {}
     order: dict[str, int] = {}
     whole: dict[str, str] = {}
@@ -123,7 +125,8 @@ def analyse(
         if node.is_input:
             channels.pin(np.concatenate(made), "its channels are the model's input")
         else:
-            call = Call(node, channels, [tensors[id(tensor)] for tensor in node.keras_inputs])
+            given = [tensors[id(tensor)] for tensor in node.keras_inputs]
+            call = Call(node, channels, given, sizes)
             found = _by_rule(call)
             if found is None:
                 whole[node.layer.name] = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import tensorflow as tf
 
-from tfopt.graph.calls import Layer, Node, outputs
+from tfopt.graph.calls import KerasTensor, Layer, Node, outputs
 from tfopt.graph.dependencies.channels import Channels, Ids, Role
+from tfopt.graph.sizes import Sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Call:
         node: The call as Keras recorded it.
         channels: Takes down what the rule tells.
         inputs: The channels along the last axis of each tensor that goes in.
+        sizes: Of the model's tensors.
     """
 
     node: Node
     channels: Channels
     inputs: list[Ids]
+    sizes: Sizes
 
     @property
     def layer(self) -> Layer:
@@ -37,14 +39,24 @@ class Call:
         return self.inputs[0]
 
     @property
+    def input(self) -> KerasTensor:
+        """The first input."""
+        return self.node.keras_inputs[0]
+
+    @property
+    def output(self) -> KerasTensor:
+        """The first output."""
+        return outputs(self.node)[0]
+
+    @property
     def input_shape(self) -> tuple[int | None, ...]:
         """The shape of the first input, with the batch."""
-        return tuple(self.node.keras_inputs[0].shape)
+        return tuple(self.input.shape)
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
         """The shape of the first output, with the batch."""
-        return tuple(outputs(self.node)[0].shape)
+        return tuple(self.output.shape)
 
     @property
     def name(self) -> str:
@@ -55,9 +67,9 @@ class Call:
         """Notes that channels lie along an axis of a weight of the layer."""
         self.channels.along(self.layer, variable, axis, ids, role)
 
-    def multiplies(self, variable: Any, shape: tuple[int | None, ...]) -> None:
-        """Notes how often a kernel is applied: once at each place of a tensor of that shape."""
-        self.channels.multiplies(variable, math.prod(size or 1 for size in shape[1:-1]))
+    def multiplies(self, variable: Any, tensor: KerasTensor) -> None:
+        """Notes how often a kernel is applied: once at each place of a tensor."""
+        self.channels.multiplies(variable, self.sizes.places(tensor))
 
     def ids_of(self, tensor: Any) -> Ids:
         """The channels of one of the tensors that go in."""

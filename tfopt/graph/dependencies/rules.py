@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfopt.graph.calls import KerasTensor
 from tfopt.graph.dependencies.call import Call, CannotSlice
 from tfopt.graph.dependencies.channels import Ids
 from tfopt.keras_gate import tf_keras
@@ -23,14 +24,14 @@ def dense(call: Call) -> Ids:
     call.along(layer.kernel, -2, call.ids, "reads")
     call.along(layer.kernel, -1, out, "makes")
     call.channels.sets(layer, field, out)
-    call.multiplies(layer.kernel, call.output_shape)
+    call.multiplies(layer.kernel, call.output)
     return _with_bias(call, out)
 
 
 def _grouped(call: Call) -> Ids:
     """A convolution in groups: all groups lose alike; one of a channel a group loses groups."""
     layer, groups, ids = call.layer, call.layer.groups, call.ids
-    call.multiplies(layer.kernel, call.output_shape)
+    call.multiplies(layer.kernel, call.output)
     if len(ids) == groups:
         out = np.repeat(ids, layer.filters // groups)
         call.along(layer.kernel, -1, out, "carries")
@@ -60,7 +61,7 @@ def transposed(call: Call) -> Ids:
     call.along(layer.kernel, -1, call.ids, "reads")
     call.along(layer.kernel, -2, out, "makes")
     call.channels.sets(layer, "filters", out)
-    call.multiplies(layer.kernel, call.input_shape)
+    call.multiplies(layer.kernel, call.input)
     return _with_bias(call, out)
 
 
@@ -69,7 +70,7 @@ def depthwise(call: Call) -> Ids:
     layer = call.layer
     out = np.repeat(call.ids, layer.depth_multiplier)
     call.along(layer.depthwise_kernel, -2, call.ids, "carries")
-    call.multiplies(layer.depthwise_kernel, call.output_shape)
+    call.multiplies(layer.depthwise_kernel, call.output)
     return _with_bias(call, out)
 
 
@@ -81,8 +82,8 @@ def separable(call: Call) -> Ids:
     call.along(layer.pointwise_kernel, -2, np.repeat(call.ids, layer.depth_multiplier), "reads")
     call.along(layer.pointwise_kernel, -1, out, "makes")
     call.channels.sets(layer, "filters", out)
-    call.multiplies(layer.depthwise_kernel, call.output_shape)
-    call.multiplies(layer.pointwise_kernel, call.output_shape)
+    call.multiplies(layer.depthwise_kernel, call.output)
+    call.multiplies(layer.pointwise_kernel, call.output)
     return _with_bias(call, out)
 
 
@@ -157,20 +158,20 @@ def attention(call: Call) -> Ids:
         projection, ids = getattr(layer, f"_{part}_dense"), call.ids_of(tensor)
         call.along(projection.kernel, 0, ids, "reads")
         call.along(projection.kernel, 1, heads, "heads")
-        call.multiplies(projection.kernel, tuple(tensor.shape))
+        call.multiplies(projection.kernel, tensor)
         if projection.bias is not None:
             call.along(projection.bias, 0, heads, "carries")
         call.channels.sets(layer, f"{part}_shape", ids, tensor.shape)
-    return _attended(call, heads, tuple(query.shape))
+    return _attended(call, heads, query)
 
 
-def _attended(call: Call, heads: Ids, shape: tuple[int | None, ...]) -> Ids:
+def _attended(call: Call, heads: Ids, query: KerasTensor) -> Ids:
     """The last projection: from heads to channels."""
     projection = call.layer._output_dense
     out = call.channels.made_by(call.layer, projection.kernel.shape[-1])
     call.along(projection.kernel, 0, heads, "reads")
     call.along(projection.kernel, -1, out, "makes")
-    call.multiplies(projection.kernel, shape)
+    call.multiplies(projection.kernel, query)
     if projection.bias is not None:
         call.along(projection.bias, 0, out, "carries")
     call.channels.sets(call.layer, "output_shape", out, (len(out),))

@@ -38,8 +38,9 @@ def concatenated(call: Call) -> Ids:
     return _joined(call, call.layer.axis)
 
 
-def _joined(call: Call, axis: Any) -> Ids:
-    if call.is_last(axis):
+def _joined(call: Call, axis: int | None) -> Ids:
+    """Tensors along an axis of theirs; None for another one than that of the channels."""
+    if axis is not None and call.is_last(axis):
         return np.concatenate(call.inputs)
     for other in call.inputs[1:]:
         call.channels.tie(call.ids, other)
@@ -145,6 +146,49 @@ def _slice(item: Any) -> Any:
     return item
 
 
+def _picked(call: Call) -> Ids:
+    """Some of the channels by their numbers, or some of the places."""
+    places, axis = call.argument(1, "indices"), call.argument(3, "axis", 0)
+    if not call.is_last(axis):
+        return call.ids
+    numbers = np.asarray(places)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+        raise CannotSlice
+    ids = call.ids
+
+    def rewrite(count: Count, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        left = [count(ids[:number]) for number in numbers if count(ids[number : number + 1])]
+        return (args[0], left), {"axis": -1}
+
+    call.channels.rewrites[id(call.layer)] = rewrite
+    return ids[numbers]
+
+
+def _stacked(call: Call) -> Ids:
+    """Tensors with the same channels, along an axis of their own."""
+    axis, rank = call.argument(1, "axis", 0), len(call.output_shape)
+    if axis % rank == rank - 1:
+        raise CannotSlice
+    return _joined(call, None)
+
+
+def _padded(call: Call) -> Ids:
+    """More places, with all channels."""
+    if any(tf.nest.flatten(call.argument(1, "paddings"))[-2:]):
+        raise CannotSlice
+    return call.ids
+
+
+def _multiplied(call: Call) -> Ids:
+    """A matrix for each sample, whose columns are the second one's; it adds up the places."""
+    flags = ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b")
+    if len(call.inputs) != 2 or any(call.argument(2 + i, flag) for i, flag in enumerate(flags)):
+        raise CannotSlice
+    one, other = (call.ids_of(call.argument(i, name)) for i, name in enumerate("ab"))
+    call.channels.pin(one, f"{call.name} multiplies each by another place")
+    return other
+
+
 def is_sum(node: Any) -> bool:
     """Returns whether a call adds up its inputs, so that it can do without some of them."""
     return type(node.layer) is _layers.Add
@@ -180,6 +224,10 @@ _BY_SYMBOL: dict[str, Any] = {
     "split": _split,
     "__operators__.getitem": _cut,
     "concat": lambda call: _joined(call, call.argument(1, "axis")),
+    "gather": _picked,
+    "linalg.matmul": _multiplied,
+    "pad": _padded,
+    "stack": _stacked,
 }
 RULES: dict[type, Any] = {
     **{getattr(_layers, name): passed for name in _PASSED.split()},
