@@ -35,6 +35,18 @@ def test_a_good_file_is_near_the_float_model_at_every_layer(residual, digits):
         assert row.saturation < 0.01 and row.range_use > 0.2, row
 
 
+def test_the_softmax_that_training_split_off_is_not_taken_for_its_layer(digits):
+    image = tf_keras.Input((8, 8, 1))
+    x = tf_keras.layers.Flatten()(image)
+    probabilities = tf_keras.layers.Dense(10, activation="softmax", name="top")(x)
+    trained = tfopt.QuantizationAware(epochs=1).apply(tf_keras.Model(image, probabilities), digits)
+    tflite = tfopt.convert(trained, task=digits, target=tfopt.Target.int8())
+    assert [output.name for output in tfopt.inspect(tflite).outputs] == ["top"]
+    found = {layer.layer: layer for layer in compare_layers(tflite, trained, task=digits).layers}
+    assert (found["top"].op, found["top_softmax"].op) == ("FULLY_CONNECTED", "SOFTMAX")
+    assert min(layer.sqnr_db for layer in found.values()) > 20
+
+
 def test_a_float_file_is_equal(digits):
     model = small_cnn()
     tflite = tfopt.convert(model, task=digits, target=tfopt.Target.float32())

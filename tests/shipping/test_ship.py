@@ -19,6 +19,7 @@ from hostile import DIGITS, HOSTILE
 
 import tfopt
 from tfopt.errors import ConversionError, DataError, OutputExistsError, SettingError
+from tfopt.keras_gate import tf_keras
 from tfopt.shipping import ShippingWarning, ship
 from tfopt.testing import small_cnn
 from tfopt.tflite import schema
@@ -187,6 +188,19 @@ def test_no_name_breaks_a_label_or_the_code(tmp_path, saved, platform, int8_file
     assert "class 6, '', is 'class 6'" in (folder / "README.md").read_text()
     if platform == "python":
         assert load(folder).Model().labels == labels
+
+
+def test_examples_are_of_the_size_that_the_file_stores(tmp_path, saved):
+    image = tf_keras.Input((None, None, 3), name="image")
+    x = tf_keras.layers.Conv2D(4, 20)(image)  # nothing is left of 16x16
+    inputs = np.random.default_rng(0).random((8, 32, 40, 3), np.float32)
+    target = tfopt.Target.int8()
+    tflite = tfopt.convert(tf_keras.Model(image, x), target=target, representative=inputs)
+    folder = ship(saved(tflite), platform="python", output=tmp_path / "app")
+    record = json.loads((folder / "examples" / "examples.json").read_text())
+    assert record["inputs"][0]["shape"] == [1, 32, 40, 3]
+    assert record["outputs"][0]["shape"] == [1, 13, 21, 4]
+    check_examples(folder)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

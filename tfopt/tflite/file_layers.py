@@ -55,7 +55,8 @@ def tensors_by_layer(inspection: Inspection, model: Any) -> dict[str, Match]:
     ops = [op for op in inspection.ops if op.subgraph == 0]
     # what is only converted for the caller goes by the name of the conversion
     told = {op.inputs[0].index: _mentioned(op, layers) for op in ops if op.name in _NO_OUTPUT}
-    named = [(op, _mentioned(op, layers) or _told(op, told)) for op in ops]
+    ends = _ends(inspection, model, layers)
+    named = [(op, _told(op, ends) or _mentioned(op, layers) or _told(op, told)) for op in ops]
     claimed = {names[0] for _, names in named if names}
     found: dict[str, Match] = {}
     made: list[Match] = []
@@ -102,6 +103,28 @@ def _gives_one_tensor(layer: Any) -> bool:
     """Whether a layer computes a single tensor."""
     computes = type(layer).__name__ != "InputLayer"
     return computes and hasattr(layer.get_output_at(0), "shape")
+
+
+def _ends(inspection: Inspection, model: Any, layers: dict[str, Any]) -> dict[int, list[str]]:
+    """The layers that make the outputs, by the numbers of the tensors that hold them.
+
+    An output goes by the name that the user knows, of the layer before its softmax, say.
+    """
+    makers = [tensor._keras_history.layer.name for tensor in model.outputs]
+    if len(makers) != len(inspection.outputs):
+        return {}
+    named = dict(zip(model.output_names, makers, strict=True))
+    held = {
+        tensor.index: named.get(tensor.name, maker)
+        for tensor, maker in zip(inspection.outputs, makers, strict=True)
+    }
+    held |= {
+        op.inputs[0].index: held[op.outputs[0].index]
+        for op in inspection.ops
+        if op.name in _NO_OUTPUT and op.outputs[0].index in held
+    }
+    computing = {name for name in layers if type(layers[name]).__name__ != "QuantizeLayer"}
+    return {index: [name] for index, name in held.items() if name in computing}
 
 
 def _mentioned(op: Op, layers: dict[str, Any]) -> list[str]:
