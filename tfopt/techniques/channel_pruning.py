@@ -17,7 +17,7 @@ from tfopt.graph.dependencies import Axis, Dependencies, analyse
 from tfopt.graph.slicing import slice_channels
 from tfopt.importance.reconstruction import refit, unfitted
 from tfopt.importance.scores import NEED_INPUTS, NEED_LABELS, Importance, judged, judged_on, scores
-from tfopt.keras_gate import check_loaded, clone, load_model, tf_keras
+from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.order import refuse_optimized
 from tfopt.selection import select
 from tfopt.sensitivity.allocation import Spread
@@ -175,7 +175,6 @@ class ChannelPruning(FineTuned):
 
     def _dependencies(self, model: tf_keras.Model) -> Dependencies:
         """What goes together in a model, with what the settings leave alone."""
-        check_loaded(model)
         if self.only is not None:
             select(model, lambda layer: None, only=self.only)  # refuses unknown names
         return judged(analyse(model, self._reason_to_keep), self.importance)

@@ -14,7 +14,7 @@ from tfopt.graph.dependencies import rules, shapes
 from tfopt.graph.dependencies.call import Call, CannotSlice
 from tfopt.graph.dependencies.channels import Axis, Channels, Ids, Setting
 from tfopt.graph.sizes import nominal_sizes
-from tfopt.keras_gate import tf_keras
+from tfopt.keras_gate import check_loaded, tf_keras
 
 _RULES = rules.RULES | shapes.RULES
 _RULES_BY_NAME = rules.RULES_BY_NAME | shapes.RULES_BY_NAME
@@ -106,6 +106,9 @@ def analyse(
         keep: Says why the channels along an axis of a layer's weights have to stay, None if they
             need not.
 
+    Raises:
+        ModelError: The model is none of tf_keras.
+
     Example:
         >>> from tfopt.testing import residual_net
         >>> [(group.name, len(group.units)) for group in analyse(residual_net()).groups]
@@ -115,6 +118,7 @@ def analyse(
         Fang et al., DepGraph: Towards Any Structural Pruning, 2023, section 3 (here by the single
         channel instead of by the layer, so that offsets need no case of their own).
     """
+    check_loaded(model)
     channels, sizes = Channels(), nominal_sizes(model)
     tensors: dict[int, Ids] = {}
     order: dict[str, int] = {}
