@@ -18,7 +18,7 @@ from tensorflow.lite.python.optimize import calibrator
 from tfopt.data import Arrays
 from tfopt.errors import SettingError
 from tfopt.target import Target
-from tfopt.tflite import bypasses, keeping
+from tfopt.tflite import bypasses, keeping, schema
 from tfopt.tflite.calibration.choosing import ranged
 from tfopt.tflite.keeping import LayerNames
 from tfopt.tflite.tracing import input_name
@@ -56,8 +56,7 @@ def quantize_with(
         """Stands for `TFLiteConverterBase._quantize`."""
         tflite = bypasses.closed(tflite)
         kept = keeping.float_tensors(tflite, target.keep_float, names)
-        tflite = calibrator.add_intermediate_tensors(tflite)
-        tflite = calibrator.Calibrator(tflite).calibrate(feed)
+        tflite = _calibrated(calibrator.add_intermediate_tensors(tflite), feed)
         tflite = ranged(tflite, samples, target, {**names.scopes, **inputs})
         if activations_type == tf.int16:
             types = (input_type, output_type, allow_float, activations_type, bias_type)
@@ -89,6 +88,22 @@ def check(target: Target) -> None:
             fix=f"use Target.int16x8(exporter='litert', keep_float={target.keep_float!r}), or "
             "Target.int8() with keep_float, or leave keep_float out",
         )
+
+
+def _calibrated(tflite: bytes, feed: Callable[[], Iterator[Any]]) -> bytes:
+    """Returns a float file with the extremes of its activations.
+
+    The calibrator looks at what an op reads once the op has run. A sum is written over one of what
+    it adds up, whose range would be that of the sum as well: every activation is made an output
+    meanwhile, which nothing is written over.
+    """
+    model = schema.unpack(tflite)
+    main = model.subgraphs[0]
+    outputs, made = main.outputs, [op.outputs for op in main.operators or []]
+    main.outputs = np.unique(np.concatenate([outputs, *made])).astype(np.int32)
+    model = schema.unpack(calibrator.Calibrator(schema.pack(model)).calibrate(feed))
+    model.subgraphs[0].outputs = outputs
+    return schema.pack(model)
 
 
 def _with_16_bits(
