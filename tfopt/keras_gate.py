@@ -166,7 +166,8 @@ def _check_outputs(model: tf_keras.Model) -> None:
             raise ModelError(
                 received=f"the output {name!r}, a single number for all samples of a batch",
                 expected="outputs with an axis of samples in front",
-                fix="leave axis 0 alone: mean(x, axis=-1) for each sample, not mean(x) over all",
+                fix="give the op that makes it an axis, such as axis=-1: without one it mixes all "
+                "samples, which lie along axis 0",
             )
 
 

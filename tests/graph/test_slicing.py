@@ -150,6 +150,7 @@ def some_of(found, seed):
 
 def check(model, kept, found):
     sliced = slice_channels(found, kept)
+    assert sliced.to_json()  # what a call was rewritten to can be stored
     assert sliced.count_params() == Costs(found).of(kept).parameters
     assert sliced.output_shape == model.output_shape
     assert np.isfinite(sliced(np.ones((2, 4, 4, 2)))).all()

@@ -50,6 +50,7 @@ FUNCTIONS = {
     "mean": lambda x: ops.mean(x, axis=1),
     "sum": lambda x: ops.sum(x, axis=(1, 2)),
     "clip": lambda x: ops.clip(x, -1.0, 1.0),
+    "variance": lambda x: ops.var(x, axis=1),
     "divide": lambda x: x / (ops.square(x) + 1.0),
 }
 
@@ -121,6 +122,18 @@ def test_they_are_integer_only_in_8_bits(loaded, prepared):
         assert received.dtype == np.int32 and np.mean(received == expected) > 0.8
     else:
         assert np.abs(received - expected).max() < 0.1 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("axis", [1, (1, 2), 3])
+def test_a_median_along_any_axis_is_integer_only_after_training(axis):
+    image = keras.Input((8, 8, 3), name="image")
+    x = ops.median(conv(image), axis=axis, keepdims=True)
+    model = fake_quantized(load_model(keras.Model(image, top(conv(x)))))
+    content = converted(model)
+    assert tfopt.inspect(content).integer_only
+    expected = np.asarray(model(IMAGES))
+    (received,) = TFLiteModel(content).predict(IMAGES)
+    assert np.abs(received - expected).max() < 0.1 * np.abs(expected).max()
 
 
 def test_a_pruned_one_is_integer_only_too():

@@ -11,6 +11,7 @@ from tfopt.testing import dense_net, small_cnn
 
 
 def test_a_student_of_another_kind_learns_from_the_baseline(digits, trained, tmp_path):
+    tf_keras.utils.set_random_seed(0)
     tfopt.save_model(dense_net(), tmp_path / "student.keras")
     technique = Distillation(student=str(tmp_path / "student.keras"), epochs=4, learning_rate=5e-3)
     student = technique.apply(trained(small_cnn), digits)

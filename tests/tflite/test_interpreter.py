@@ -95,7 +95,7 @@ def test_recurrent_states_do_not_leak_from_sample_to_sample(lstm_file):
     x = np.random.default_rng(0).random((9, 7, 3), np.float32)
     model = TFLiteModel(content)
     (output,) = model.predict(x)
-    assert model._batch == 1  # its batch is fixed inside
+    assert set(model._batches.values()) == {1}  # its batch is fixed inside
     np.testing.assert_allclose(output, keras_model.predict(x, verbose=0), atol=1e-5)
     np.testing.assert_array_equal(model.predict(x)[0], output)
 
@@ -107,7 +107,7 @@ def test_a_file_that_would_mix_the_samples_of_a_batch_runs_one_by_one(make_file)
     x = np.arange(40, dtype=np.float32).reshape(10, 4)
     model = TFLiteModel(content)
     np.testing.assert_array_equal(model.predict(x)[0], x[:, ::-1])
-    assert model._batch == 1
+    assert set(model._batches.values()) == {1}
 
 
 def test_an_output_without_an_axis_of_samples_gets_one(make_file):

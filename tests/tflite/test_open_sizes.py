@@ -132,3 +132,19 @@ def test_a_size_that_is_too_small_is_refused_in_words():
     tflite = convert(fully_convolutional(), target=target, representative=sample(32, 32, 3))
     with pytest.raises(InterpreterError, match="inputs of shape"):
         TFLiteModel(tflite).predict(sample(5, 5, 3))
+
+
+def test_a_long_kernel_without_data_gets_a_size_that_is_long_enough():
+    signal = layers.Input((None, 1))
+    x = layers.Conv1D(8, 3, padding="same")(layers.Conv1D(8, 400, strides=4)(signal))
+    model = tf_keras.Model(signal, layers.GlobalAveragePooling1D()(x))
+    assert inspect(convert(model, target=Target.float32())).macs > 0
+
+
+def test_each_size_has_a_batch_of_its_own():
+    tflite = convert(fully_convolutional(), target=Target.float32())
+    file = TFLiteModel(tflite)
+    file.predict(sample(32, 32, 3))
+    file.predict(sample(400, 400, 3))
+    small, large = file._batches.values()
+    assert large == 1 < small

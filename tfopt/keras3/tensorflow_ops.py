@@ -72,7 +72,7 @@ def _item(call: Call) -> Any:
     return call.x[items] if plain and items[:1] == (slice(None),) else None
 
 
-def _places(tensor: Any, axis: int, item: Any) -> Any:
+def _at_places(tensor: Any, axis: int, item: Any) -> Any:
     """All samples at some places of an axis."""
     return tensor[tuple([slice(None)] * axis + [item])]
 
@@ -82,7 +82,7 @@ def _unstack(call: Call) -> Any:
     axis = _axis(call, call.operation.axis)
     if axis is None or call.x.shape[axis] != len(call.outputs):
         return None
-    return [_places(call.x, axis, place) for place in range(len(call.outputs))]
+    return [_at_places(call.x, axis, place) for place in range(len(call.outputs))]
 
 
 def _stack(call: Call) -> Any:
@@ -105,10 +105,10 @@ def _take(call: Call) -> Any:
     if places.min() < 0 or places.max() >= size:
         return None
     if places.ndim == 0:
-        return _places(call.x, axis, int(places))
+        return _at_places(call.x, axis, int(places))
     steps = set(np.diff(places).tolist()) or {1}
     if len(steps) == 1 and min(steps) > 0:
-        return _places(call.x, axis, slice(int(places[0]), int(places[-1]) + 1, min(steps)))
+        return _at_places(call.x, axis, slice(int(places[0]), int(places[-1]) + 1, min(steps)))
     return tf.gather(call.x, places.tolist(), axis=axis)
 
 
@@ -195,8 +195,8 @@ def _at(rows: Any, place: float) -> Any:
     low, above = int(place), place - int(place)
     largest = tf.math.top_k(rows, k=rows.shape[-1] - low).values
     last = len(rows.shape) - 1
-    found = _places(largest, last, -1)
-    return found if above < _NEAR else (1.0 - above) * found + above * _places(largest, last, -2)
+    found = _at_places(largest, last, -1)
+    return found if above < _NEAR else (1.0 - above) * found + above * _at_places(largest, last, -2)
 
 
 def _each(function: Callable[..., Any]) -> Rule:
@@ -237,8 +237,10 @@ _RULES: dict[str, Rule] = {
     "Split": _split,
     "Square": _each(tf.square),
     "Stack": _stack,
+    "Std": _reduced(tf.math.reduce_std),
     "Sum": _reduced(tf.reduce_sum),
     "Take": _take,
     "TrueDivide": _each(tf.divide),
     "Unstack": _unstack,
+    "Var": _reduced(tf.math.reduce_variance),
 }

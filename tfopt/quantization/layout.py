@@ -42,9 +42,10 @@ _HANDS_ON: tuple[type, ...] = (
     _layers.ZeroPadding2D,
     _layers.ZeroPadding3D,
 )
-# TensorFlow's functions that do, which tf_keras records as layers.
+# TensorFlow's functions that do, by the names that tf_keras records them under.
 _FUNCTIONS_THAT_HAND_ON = frozenset(
-    ["__operators__.getitem", "gather", "expand_dims", "reshape", "reverse", "tile", "transpose"]
+    {"__operators__.getitem", "expand_dims", "gather", "reshape", "reverse", "squeeze"}
+    | {"tile", "transpose"}
 )
 # Layers that do nothing at inference: the file does not have them. (RandomCrop is none of them, as
 # it resizes.)
@@ -278,7 +279,8 @@ def _hands_on(node: Node) -> bool:
     # Random layers turn integers, which have no scale, into floating-point numbers.
     floats = {tensor.dtype.is_floating for tensor in (*node.keras_inputs[:1], *outputs(node))}
     is_one = isinstance(node.layer, (*_HANDS_ON, *_TRAINING_ONLY))
-    is_one |= getattr(node.layer, "symbol", None) in _FUNCTIONS_THAT_HAND_ON
+    symbol = getattr(node.layer, "symbol", None) or ""
+    is_one |= symbol.removeprefix("compat.v1.") in _FUNCTIONS_THAT_HAND_ON
     return len(floats) == 1 and is_one
 
 

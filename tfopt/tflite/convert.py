@@ -112,8 +112,7 @@ def converted(
     keras_gate.check_stateless(model)
     for field in ("keep_float", "keep_int16", "keep_int8"):
         keeping.check(model, getattr(target, field), field=field)
-    if target.numerics not in ("float32", "float16"):
-        _check_weights(model)
+    _check_weights(model)
     samples, keep = given.samples(model, task, target, representative)
     one_sample = given.told_of_one(samples) if target.needs_calibration else ()
     ways = _ways(model, target, sized=task is not None or representative is not None)
@@ -264,11 +263,11 @@ def _entering(
 
 
 def _check_weights(model: tf_keras.Model) -> None:
-    """Refuses NaN by the user's name of the layer: in the file, it has gone into another one."""
+    """Refuses NaN and infinity by the user's name of the layer: the file has others."""
     broken = facts.broken_weights(model)
     if broken is not None:
         raise ConversionError(
             received=broken,
-            expected="weights that are numbers, which integers can stand for",
+            expected="weights that are numbers",
             fix="look for the step of training that made it, or train with a smaller learning rate",
         )

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfopt.data import Arrays, DataWarning, as_arrays, check_finite, fitted
 from tfopt.errors import DataError, SettingError
+from tfopt.graph.sizes import nominal_sizes
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
 
 if TYPE_CHECKING:
     from tfopt.task import Task
-
-# Stand for a size the model leaves open, where there is no data: the first it can compute with.
-_OPEN_SIZES = (64, 256)
 
 
 def samples(
@@ -104,27 +101,9 @@ def has_open_sizes(model: tf_keras.Model) -> bool:
 
 
 def _zeros(model: tf_keras.Model) -> list[np.ndarray]:
-    """A sample of zeros for each input; of sizes left open, the first that the model computes with.
-
-    If none is, the error that the largest ends in says why.
-    """
-    fitting = (zeros for size in _OPEN_SIZES if _takes(model, zeros := _of_size(model, size)))
-    return next(fitting, _of_size(model, _OPEN_SIZES[-1]))
-
-
-def _of_size(model: tf_keras.Model, size: int) -> list[np.ndarray]:
-    return [
-        np.zeros([1, *(axis or size for axis in tensor.shape[1:])], tensor.dtype.as_numpy_dtype)
-        for tensor in model.inputs
-    ]
-
-
-def _takes(model: tf_keras.Model, samples: list[np.ndarray]) -> bool:
-    """Whether a model computes with what stands for its open sizes."""
-    if not has_open_sizes(model):
-        return True
-    try:
-        model(tf.nest.pack_sequence_as(model.input, samples), training=False)
-    except Exception:  # whatever a layer says to sizes that are too small for it
-        return False
-    return True
+    """A sample of zeros for each input; of sizes that the model computes with, where it is open."""
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if has_open_sizes(model):
+        shapes = list(nominal_sizes(model).inputs)
+    kinds = [tensor.dtype.as_numpy_dtype for tensor in model.inputs]
+    return [np.zeros((1, *shape), kind) for shape, kind in zip(shapes, kinds, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +84,7 @@ class TFLiteModel:
             )
         self._content = read_tflite(tflite)
         self._threads, self._kernels, self._keep_tensors = threads, kernels, keep_tensors
-        self._batch: int | None = None
+        self._batches: dict[tuple[tuple[int, ...], ...], int] = {}
         self._shapes: list[tuple[int, ...]] | None = None
         self._load()
         self.inputs, self.outputs = specs_of(self._interpreter)
@@ -277,7 +276,7 @@ class TFLiteModel:
             )
         return arrays
 
-    @functools.cached_property
+    @property
     def largest_batch(self) -> int:
         """How many samples are run at a time at most."""
         return batching.largest_batch(self._interpreter.get_tensor_details(), self._threads)
@@ -294,15 +293,17 @@ class TFLiteModel:
         self._batch_size(self._matched(x))
 
     def _batch_size(self, arrays: list[np.ndarray]) -> int:
-        """How many samples to run at a time, found out once."""
-        if self._batch is None and len(arrays[0]) < _WORTH_BATCHING:
-            return 1
-        if self._batch is None:
+        """How many samples to run at a time, found out once for each of their sizes."""
+        sizes = tuple(array.shape[1:] for array in arrays)
+        if sizes not in self._batches:
+            if len(arrays[0]) < _WORTH_BATCHING:
+                return 1
             pair = [array[[0, -1]] for array in arrays]
             self._set([array[:1] for array in pair])  # sizes inside are known from here on
-            worth = self.largest_batch > 1 and self._batches_well(pair)
-            self._batch = self.largest_batch if worth else 1
-        return self._batch
+            largest = self.largest_batch
+            worth = largest > 1 and self._batches_well(pair)
+            self._batches[sizes] = largest if worth else 1
+        return self._batches[sizes]
 
     def _batches_well(self, pair: list[np.ndarray]) -> bool:
         """Whether two samples at once give what they give one by one.

@@ -14,10 +14,12 @@ from tfopt.tflite.inspect import Inspection, Op, layer_of
 from tfopt.tflite.interpreter import Kernels, TFLiteModel
 from tfopt.tflite.keeping import belongs
 from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
+from tfopt.tflite.tracing import MOST_STEPS
 
 _TIME_LIMIT_S = 300.0
 _BYTE_INPUT = "take the bytes as they are with Target.int8(input_type='uint8'), "
 _INTEGER_INPUT = "declare an input of integers as such, Input(..., dtype='int32'); else "
+_FEWER_STEPS = f"give the sequence at most {MOST_STEPS} steps, which are unrolled; else "
 _sandbox = Sandbox()
 
 
@@ -218,6 +220,7 @@ def float_ops_error(
     where = ", ".join(dict.fromkeys(repr(op.layer) for op in ops if op.layer))
     other = "use exporter='tflite', " if target.exporter == "litert" else ""
     other += _INTEGER_INPUT * any(map(_makes_indices, unasked))
+    other += _FEWER_STEPS * any(op.name == "WHILE" for op in unasked)
     other += _BYTE_INPUT * any(map(_makes_bytes_real, unasked))
     return FloatOpsError(
         received=f"{len(ops)} op(s) in floating point in a file for {target.numerics}: "

@@ -132,18 +132,11 @@ def _cut(call: Call) -> Ids:
     ids = call.ids
 
     def rewrite(count: Count, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        bounds = slice(count(ids[:start]), count(ids[:stop]))
-        return (args[0], (*map(_slice, spec[:-1]), bounds)), {}
+        bounds = {"start": count(ids[:start]), "stop": count(ids[:stop]), "step": None}
+        return (args[0], (*spec[:-1], bounds)), {}
 
     call.channels.rewrites[id(call.layer)] = rewrite
     return ids[start:stop]
-
-
-def _slice(item: Any) -> Any:
-    """A slice as Python writes it, of one as Keras records it."""
-    if isinstance(item, dict):
-        return slice(item["start"], item["stop"], item["step"])
-    return item
 
 
 def _picked(call: Call) -> Ids:
@@ -220,7 +213,9 @@ clip_by_value identity stop_gradient cast
 _BY_SYMBOL: dict[str, Any] = {
     "math.reduce_mean": _reduced,
     "math.reduce_max": _reduced,
+    "math.reduce_std": _reduced,
     "math.reduce_sum": _reduced,
+    "math.reduce_variance": _reduced,
     "split": _split,
     "__operators__.getitem": _cut,
     "concat": lambda call: _joined(call, call.argument(1, "axis")),
