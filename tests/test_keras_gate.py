@@ -384,7 +384,8 @@ def test_one_number_for_all_samples_is_refused(home):
     x = home.Input((4,), name="x")
     scores = home.layers.Dense(2, name="scores")(x)
     with pytest.raises(
-        ModelError, match=r"output '\S+', a single number for all .*give the op that makes it an axis"
+        ModelError,
+        match=r"output '\S+', a single number for all .*give the op that makes it an axis",
     ):
         load_model(home.Model(x, [scores, mean(scores)]))
     assert load_model(home.Model(x, mean(scores, axis=-1))).output_shape == (None,)
