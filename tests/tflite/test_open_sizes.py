@@ -74,6 +74,21 @@ def test_the_file_takes_any_size_and_computes_what_the_model_does(model, shapes,
         assert error < (1e-5 if target.numerics == "float32" else 0.2)
 
 
+def test_sixteen_bit_sums_hold_a_larger_image_than_it_was_calibrated_with():
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential(
+        [
+            layers.Input((None, None, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    tflite = convert(model, target=Target.int16x8(), representative=sample(32, 32, 3))
+    large = sample(300, 300, 3, count=2)
+    np.testing.assert_allclose(TFLiteModel(tflite).predict(large)[0], model(large), atol=0.01)
+
+
 def test_it_is_counted_and_timed_at_the_samples_size():
     model = fully_convolutional()
     fixed = tf_keras.Sequential([layers.Input((32, 40, 3)), *model.layers])

@@ -102,6 +102,19 @@ def test_ops_of_sixteen_bits(kind):
     assert_equal(function, x, gone=None if left else kind, wide=True)
 
 
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_a_mean_over_more_places_than_a_sum_of_sixteen_bits_holds_takes_two(keepdims):
+    def mean(x, axes):
+        return tf.reduce_mean(x, axes, keepdims=keepdims)
+
+    wide = normal(2, 300, 300, 3)
+    assert_equal(lambda x: mean(x, [1, 2]), wide, wide=True)
+    assert_equal(lambda x: mean(x, [-1, 1, 2]), wide, wide=True)
+    for x, count in ((wide, 2), (wide[:, :200, :200], 1)):
+        _, other = traced(lambda x: mean(x, [1, 2]), x, wide=True)
+        assert [op.type for op in other.graph.get_operations()].count("Mean") == count
+
+
 def test_a_hard_swish_in_sixteen_bits_is_no_longer_what_the_converter_knows():
     _, other = traced(lambda x: x * tf.nn.relu6(x + 3.0) / 6.0, normal(3, 6), wide=True)
     added = [op for op in other.graph.get_operations() if op.type == "AddV2"]

@@ -68,6 +68,7 @@ WIDE: Mapping[str, Rewrite] = {
     "GreaterEqual": wide.greater_equal,
     "Less": wide.less,
     "LessEqual": wide.less_equal,
+    "Mean": wide.mean,
     "NotEqual": wide.not_equal,
     "RealDiv": wide.division,
     "SelectV2": wide.select,

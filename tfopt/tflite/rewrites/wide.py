@@ -9,6 +9,7 @@ from tfopt.tflite.rewrites import booleans
 from tfopt.tflite.rewrites.call import Call, constant, single, source
 
 _TINY = 1e-12
+_PLACES = 2**16  # 16-bit numbers that fill a sum of 32 bits
 _STEEP = 6000.0  # a step is a ramp as wide as 1/1000 of its threshold
 _HIGH = 6.0  # where relu6 ends it
 _COMPARISONS = {"Greater": 1.0, "GreaterEqual": 1.0, "Less": -1.0, "LessEqual": -1.0}
@@ -29,6 +30,20 @@ def total(call: Call) -> tf.Tensor | None:
         return None
     mean = tf.reduce_mean(x, [int(a) for a in along.flat], keepdims=call.flag("keep_dims"))
     return mean * float(np.prod(sizes))
+
+
+def mean(call: Call) -> tf.Tensor | None:
+    """A mean along one axis after the other, where the sum over all could overflow 32 bits."""
+    x, axes = call.inputs
+    along = constant(axes)
+    if not call.is_float or along is None or along.size < 2 or x.shape.rank is None:
+        return None
+    *others, last = sorted(int(axis) % x.shape.rank for axis in along.flat)
+    sizes = [x.shape[axis] for axis in (*others, last)]
+    if None not in sizes and np.prod(sizes) <= _PLACES:
+        return None
+    keep = call.flag("keep_dims")
+    return tf.reduce_mean(tf.reduce_mean(x, last, keepdims=keep), others, keepdims=keep)
 
 
 def add(call: Call) -> tf.Tensor | None:
