@@ -18,6 +18,9 @@ CLOSE = {"float32": SAME, "int8": 0.35, "int16x8": 0.1}
 LOST_DB = 5.0
 """A layer that loses so much signal, and has no more left, computes something else."""
 
+ROUNDED = 0.1
+"""The largest error of one op in 8 bits, of the numbers that it reads."""
+
 _WORDS = 70
 
 

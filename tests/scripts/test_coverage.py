@@ -208,3 +208,23 @@ def test_the_page_counts_and_shows_cells(parts, tmp_path):
     assert "1 of 2 models are not measured yet" in page and "in Keras 3: b)" in page
     assert "- load, failed, zoo/keras/a: ValueError: x\n" in page
     assert "- save, partial, zoo/keras/a: (ReLU): too small\n" in page
+
+
+def test_a_softmax_is_held_against_the_logits_that_it_reads(parts):
+    from coverage_parts import ours, rows, subject
+
+    from tfopt.testing import small_cnn
+    from tfopt.tflite import schema
+
+    lenet = subject.Subject(rows.row_named("zoo/tf_keras/lenet"))
+    model, task = small_cnn(), tfopt.Task.digits()
+    lenet.__dict__["task"] = task
+    tflite = tfopt.convert(model, task=task, target=tfopt.Target.int8(refine=False))
+    layer = tfopt.compare_layers(tflite, model, task=task).layers[-1]
+    assert layer.op == "SOFTMAX"
+    assert ours._is_softmax_of_what_it_reads(lenet, model, tflite, layer.layer)
+
+    other = schema.unpack(tflite)
+    softmax = next(op for op in other.subgraphs[0].operators if hasattr(op.builtinOptions, "beta"))
+    softmax.builtinOptions.beta = 0.2
+    assert not ours._is_softmax_of_what_it_reads(lenet, model, schema.pack(other), layer.layer)
