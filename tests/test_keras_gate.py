@@ -198,6 +198,7 @@ def test_a_file_of_either_keras_is_read(files, name):
         ("nothing.keras", r"nothing.keras', where there is nothing; expected a .keras or .h5 file"),
         ("cut.keras", r"cut.keras', which is damaged.*zip.* bytes\).*Fix: save the model again"),
         ("cut.h5", r"cut.h5', which is damaged.*truncated.* bytes\).*Fix: save the model again"),
+        ("bare.keras", r"bare.keras', which is damaged .*: it holds no weights .*Fix: save the"),
         ("garbage.h5", r"garbage.h5', which is damaged.*signature.*expected an HDF5 file"),
         ("empty", r"empty', which holds nothing; expected .*saved_model.pb.*Fix: give the path"),
         ("no_layers", r"no_layers', which holds no Keras layers.*Fix: .*model.save\('model.keras'"),
@@ -217,6 +218,12 @@ def test_what_cannot_be_read_is_refused(files, name, text):
         whole = (folder / old).read_bytes()
         (folder / f"cut{suffix}").write_bytes(whole[: len(whole) // 2])
     (folder / "garbage.h5").write_bytes(b"garbage" * 20)
+    with (
+        zipfile.ZipFile(folder / "new.keras") as whole,
+        zipfile.ZipFile(folder / "bare.keras", "w") as bare,
+    ):
+        for part in ("metadata.json", "config.json"):
+            bare.writestr(part, whole.read(part))
     (folder / "empty").mkdir(exist_ok=True)
     for other in ("model.onnx", "model.tflite"):
         (folder / other).write_bytes(b"")
@@ -225,7 +232,7 @@ def test_what_cannot_be_read_is_refused(files, name, text):
         keras.Model(x, keras.layers.Lambda(lambda t: t * 2.0)(x)).save(folder / name)
     with pytest.raises(ModelError, match=text) as caught:
         load_model(folder / name)
-    chained = ("cut", "garbage", "lambda")
+    chained = ("cut", "garbage", "lambda", "bare")
     assert (caught.value.__cause__ is not None) == name.startswith(chained)
 
 

@@ -171,6 +171,8 @@ def _keras(path: Path) -> Any:
             config = archive.read("config.json").decode() if bundle is None else "{}"
             is_wrapped = wrapped.is_wrapped(config)
             notes = json.loads(archive.read(_NOTES)) if _NOTES in names else {}
+            if bundle is None and not any(name.startswith("model.weights") for name in names):
+                raise OSError("it holds no weights")
     except Exception as error:
         raise _corrupt(path, "a .keras file (a zip archive with metadata.json)", error) from error
     if bundle is not None:
