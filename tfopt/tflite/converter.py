@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager.wrap_function import function_from_graph_def
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tfopt.errors import TfoptError
 from tfopt.target import Target
-from tfopt.tflite import quantizing
+from tfopt.tflite import frozen, quantizing
 from tfopt.tflite.keeping import LayerNames
 from tfopt.tflite.quiet import captured
 from tfopt.tflite.sandbox import Crashed, Failed, Sandbox
@@ -64,10 +61,13 @@ def run(traced: Traced, target: Target, samples: Samples) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         for index, array in enumerate(samples or ()):
             np.save(f"{directory}/{index:05d}.npy", array)
-        write, convert = (_save, run_saved) if traced.loops else (_freeze, run_frozen)
+        convert = run_saved if traced.loops else run_frozen
         try:
             with captured():
-                write(traced, directory)
+                if traced.loops:
+                    _save(traced, directory)
+                else:
+                    frozen.write(traced.function, directory)
         except Exception as error:
             raise ConverterFailure(f"TensorFlow cannot write the model's graph: {error}") from error
         try:
@@ -94,26 +94,15 @@ def _save(traced: Traced, directory: str) -> None:
     tf.saved_model.save(module, f"{directory}/model", signatures=traced.function)
 
 
-def _freeze(traced: Traced, directory: str) -> None:
-    frozen = convert_variables_to_constants_v2(traced.function, lower_control_flow=False)
-    graph = frozen.graph.as_graph_def().SerializeToString(deterministic=True)
-    ends = [[tensor.name for tensor in ends] for ends in (frozen.inputs, frozen.outputs)]
-    Path(directory, "graph.pb").write_bytes(graph)
-    Path(directory, "ends.json").write_text(json.dumps(ends))
-
-
 def run_frozen(directory: str, target: Target, names: LayerNames) -> bytes | Exception:
     """Converts the frozen graph and the calibration data in a directory: called in a sandbox.
 
     Returns an error instead of raising it: one of ours, or a `ConverterFailure`.
     """
-    graph = tf.compat.v1.GraphDef.FromString(Path(directory, "graph.pb").read_bytes())
-    inputs, outputs = json.loads(Path(directory, "ends.json").read_text())
     samples = [np.load(file, mmap_mode="r") for file in sorted(Path(directory).glob("*.npy"))]
     with captured() as printed:
         try:
-            function = function_from_graph_def(graph, inputs, outputs)
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+            converter = frozen.Converter(directory)
             return _converted(converter, target, samples or None, _by_position, names)
         except TfoptError as error:
             return error
