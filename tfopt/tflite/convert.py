@@ -213,8 +213,7 @@ def _proven(
     content, told = export(traced, target, entering)
     tflite = with_pixels(content, pixels)
     some = [array[: likeness.SAMPLES] for array in entering]
-    if given.has_open_sizes(model):
-        tflite = with_sizes(tflite, proof.shapes_inside(tflite, [array[:1] for array in some]))
+    tflite = with_sizes(tflite, proof.shapes_inside(tflite, [array[:1] for array in some]))
     inspection = inspect(tflite)
     kinds = [traced.input_types, [tensor.dtype.name for tensor in model.outputs]]
     proof.check_types(inspection, target, kinds)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfopt.errors import FloatOpsError
+from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import tf_keras
 from tfopt.target import Target
 from tfopt.task import Task
@@ -22,6 +23,10 @@ def stack(shape, *over, dtype="float32"):
     for layer in over:
         x = layer()(x)
     return tf_keras.Model(inputs, x)
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def task_for(model, count=48):
@@ -197,3 +202,40 @@ def test_quantization_aware_volumes_become_integer_files():
     tflite = convert(trained, task=task, target=Target.int8())
     assert inspect(tflite).integer_only
     assert relative_error(trained, tflite) < 0.1
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_dense_layer_over_a_sequence_computes_no_sizes(batch):
+    tf_keras.utils.set_random_seed(0)
+    inputs = layers.Input((12, 16), batch_size=batch)
+    x = layers.Dense(24, activation="relu")(inputs)
+    model = tf_keras.Model(inputs, layers.Reshape((-1, 4))(x))
+    file = inspect(convert(model, target=Target.int8(), representative=normal(48, 12, 16)))
+    assert [op.name for op in file.ops] == ["RESHAPE", "FULLY_CONNECTED", "RESHAPE"]
+    assert file.macs == 12 * 16 * 24
+
+
+def test_reshapes_with_computed_sizes_are_one_op():
+    tf_keras.utils.set_random_seed(0)
+    inputs = layers.Input((4, 6))
+    pairs = layers.Lambda(lambda x: tf.reshape(x, (tf.shape(x)[0], -1, 3)))(inputs)
+    rows = layers.Lambda(lambda x: tf.reshape(x, tf.concat([tf.shape(x)[:2], [3, 1]], 0)))(pairs)
+    model = tf_keras.Model(inputs, rows)
+    tflite = convert(model, target=Target.float32())
+    assert [op.name for op in inspect(tflite).ops] == ["RESHAPE"]
+    x = normal(5, 4, 6)
+    np.testing.assert_array_equal(TFLiteModel(tflite).predict(x)[0], model(x))
+
+
+@pytest.mark.parametrize("activation", ["elu", "selu", "softplus"])
+@pytest.mark.parametrize("shape", [(16,), (6, 16)])
+def test_a_dense_layer_is_not_computed_twice_for_its_activation(activation, shape):
+    tf_keras.utils.set_random_seed(0)
+    inputs = layers.Input(shape)
+    x = layers.Dense(8, activation=activation)(inputs)
+    model = tf_keras.Model(inputs, layers.Dense(4, activation=activation)(x))
+    x = normal(64, *shape)
+    tflite = convert(model, target=Target.int8(refine=False), representative=x)
+    assert inspect(tflite).macs == model_cost(model).macs
+    error = TFLiteModel(tflite).predict(x)[0] - model(x)
+    assert np.sqrt(np.mean(error**2)) < 0.05 * np.std(model(x))

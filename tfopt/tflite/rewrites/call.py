@@ -5,19 +5,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-_ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
-    "AddV2": operator.add,
-    "Sub": operator.sub,
-    "Mul": operator.mul,
-    "Maximum": max,
-}
 _plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
 
 
@@ -92,30 +85,3 @@ def source(tensor: tf.Tensor) -> tf.Operation:
     while made.type == "Identity":
         made = made.inputs[0].op
     return made
-
-
-def sizes(tensor: tf.Tensor) -> list[int | None]:
-    """Returns what is known of a list of sizes that a model computes of the shapes of tensors."""
-    made = source(tensor)
-    if made.type == "Pack":
-        return [_size(each) for each in made.inputs]
-    if made.type == "Shape":
-        return list(made.inputs[0].shape)
-    value = constant(tensor)
-    return [] if value is None else [int(size) for size in value.flat]
-
-
-def _size(tensor: tf.Tensor) -> int | None:
-    value = single(tensor)
-    if value is not None:
-        return int(value)
-    made = source(tensor)
-    if made.type == "StridedSlice":
-        index, every = single(made.inputs[1]), sizes(made.inputs[0])
-        return (
-            every[int(index)] if index is not None and -len(every) <= index < len(every) else None
-        )
-    if made.type in _ARITHMETIC:
-        left, right = map(_size, made.inputs)
-        return None if left is None or right is None else _ARITHMETIC[made.type](left, right)
-    return None

@@ -15,6 +15,7 @@ from tfopt.tflite.rewrites import (
     normalization,
     pooling,
     scales,
+    shapes,
     splits,
     volumes,
     wide,
@@ -24,14 +25,15 @@ from tfopt.tflite.rewrites.call import Call
 Rewrite = Callable[[Call], tf.Tensor | list[tf.Tensor] | None]
 """What computes the same as a call, of ops the file may have; None to leave the call as it is."""
 
-MISSING: Mapping[str, Rewrite] = {
+ANY: Mapping[str, Rewrite] = {
     "AvgPool3D": pooling.average,
     "MaxPool3D": pooling.largest,
+    "Reshape": shapes.reshape,
 }
-"""For any file: ops that TensorFlow Lite does not have."""
+"""For any file: ops that TensorFlow Lite does not have, and sizes that it need not compute."""
 
 INTEGER: Mapping[str, Rewrite] = {
-    **MISSING,
+    **ANY,
     "AddN": arithmetic.add_n,
     "BiasAdd": volumes.add_bias,
     "Cast": booleans.cast,

@@ -34,7 +34,7 @@ def rewritten(*, integer: bool, wide: bool = False) -> Iterator[None]:
         >>> "Elu" in {op.type for op in function.graph.get_operations()}
         False
     """
-    rewrites = table.WIDE if wide else table.INTEGER if integer else table.MISSING
+    rewrites = table.WIDE if wide else table.INTEGER if integer else table.ANY
     make = FuncGraph._create_op_internal
     thread = threading.get_ident()
 

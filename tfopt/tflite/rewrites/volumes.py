@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfopt.tflite.rewrites.call import Call, constant, sizes, source
+from tfopt.tflite.rewrites.call import Call, constant, source
+from tfopt.tflite.rewrites.shapes import sizes
 
 
 def convolution(call: Call) -> tf.Tensor | None:
