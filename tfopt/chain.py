@@ -111,7 +111,7 @@ class Chain:
             raise LostGainError(
                 received=f"a model that lost what earlier steps gained: {'; '.join(lost)}",
                 expected=f"{technique.name} to keep the sparsity and the clusters it finds",
-                fix="put the step before the one whose gain it undid, or skip the layers named",
+                fix=_way_to_keep(technique),
             )
         selection = technique.changed(model, optimized)
         done = Done(selection, technique.settings, tuple(trainings))
@@ -149,6 +149,14 @@ def _check_techniques(techniques: Sequence[Technique]) -> None:
                 fix="call the class: tfopt.QuantizationAware()",
             )
     check_order(techniques)
+
+
+def _way_to_keep(technique: Technique) -> str:
+    """What to do about a step that undoes an earlier one's gains: what it skips keeps them."""
+    leave_out = "leave one of the two steps out"
+    if not hasattr(technique, "skip"):
+        return leave_out
+    return f"add the layers named to skip of {technique.name}, which keeps theirs, or {leave_out}"
 
 
 def _unused(technique: Technique, target: Target) -> tuple[UnusedTrainingWarning, ...]:

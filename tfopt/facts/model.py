@@ -55,6 +55,11 @@ class KernelFacts:
         """Whether the weights of each output channel share few values."""
         return self._few(self.channel_unique, math.prod(self.shape[:-1]))
 
+    @property
+    def shares_values(self) -> bool:
+        """Whether the weights share few values, those of the kernel or of each output channel."""
+        return self.clustered or self.clustered_per_channel
+
     def _few(self, unique: int, weights: int) -> bool:
         """Whether so many values are few, zeros (which pruning makes too) left out of the count."""
         nonzero = weights * (1 - self.sparsity)
@@ -101,7 +106,7 @@ def clustered_layers(model: tf_keras.Model) -> list[str]:
 
     Quicker than `measure`, since a part of a large kernel is enough to tell.
     """
-    return _layers_where(model, lambda kernel: kernel.clustered or kernel.clustered_per_channel)
+    return _layers_where(model, lambda kernel: kernel.shares_values)
 
 
 def sparse_layers(model: tf_keras.Model) -> list[str]:
@@ -127,7 +132,7 @@ def measure(model: tf_keras.Model) -> ModelFacts:
         (0.25, 2, 6)
     """
     records = tuple(
-        _kernel_facts(unwrapped(layer).name, key, variable.numpy())
+        kernel_facts(unwrapped(layer).name, key, variable.numpy())
         for layer in layers_of(model)
         for key, variable in kernels(layer).items()
     )
@@ -144,11 +149,12 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
         after: The model as the step left it.
 
     Returns:
-        A sentence for each kernel that had at least 10 % zeros and lost more than 1 % of its
-        weights to other values, or whose weights shared few values and no longer do (one more
-        value, such as a new zero, is no loss), or that has more weights than before, as one that
-        was cut or factorized may not. Empty if nothing was lost. Kernels that are only in one of
-        the models are not compared, and of smaller ones only their number of weights.
+        A sentence for each kernel that had at least 10 % zeros (not all: it was trained) and lost
+        more than 1 % of its weights to other values, or whose weights shared few values and no
+        longer do (one more value, such as a new zero, is no loss), or that has more weights than
+        before, as one that was cut or factorized may not. Empty if nothing was lost. Kernels that
+        are only in one of the models are not compared, and of smaller ones only their number of
+        weights.
 
     Example:
         >>> def model(sparsity):
@@ -167,7 +173,7 @@ def lost_gains(before: ModelFacts, after: ModelFacts) -> list[str]:
             if len(sizes) == 2 and sizes[1] > sizes[0]:
                 lost.append(f"{where} had {sizes[0]:,} weights and now has {sizes[1]:,}")
             continue
-        if old.sparsity >= _SPARSE_FROM and new.sparsity < old.sparsity - _SPARSITY_TOLERANCE:
+        if old.sparse and new.sparsity < old.sparsity - _SPARSITY_TOLERANCE:
             lost.append(
                 f"the sparsity of {where} fell from {old.sparsity:.3f} to {new.sparsity:.3f}"
             )
@@ -198,13 +204,19 @@ def _layers_where(model: tf_keras.Model, holds: Callable[[KernelFacts], bool]) -
         for key, variable in trainable_kernels(layer).items():
             channels = variable.shape[-1]
             rows = tf.reshape(variable, [-1, channels])[: math.ceil(_SAMPLE / channels)]
-            if holds(_kernel_facts(unwrapped(layer).name, key, rows.numpy())):
+            if holds(kernel_facts(unwrapped(layer).name, key, rows.numpy())):
                 names.append(unwrapped(layer).name)
     return list(dict.fromkeys(names))
 
 
-def _kernel_facts(layer: str, key: str, value: np.ndarray) -> KernelFacts:
-    """Counts zeros and different values."""
+def kernel_facts(layer: str, key: str, value: np.ndarray) -> KernelFacts:
+    """Counts the zeros and the different values of one kernel.
+
+    Args:
+        layer: The name of its layer.
+        key: The key `kernels` gives it.
+        value: Its weights.
+    """
     channels = np.sort(value.reshape(-1, value.shape[-1]), axis=0)
     changes = (channels[1:] != channels[:-1]).sum(axis=0)
     return KernelFacts(

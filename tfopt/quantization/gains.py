@@ -7,6 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from tfopt import facts
+from tfopt.gains import hold
 from tfopt.keras_gate import tf_keras
 from tfopt.quantization.grid import Grid, inner_grids
 from tfopt.quantization.layout import Layout
@@ -49,10 +50,12 @@ def keeper(
         grids = inner_grids(layer, lstm_ops=lstm_ops, bits=bits) if is_touched else {}
         for key, kernel in facts.trainable_kernels(layer).items():
             fact, grid = gains.get((layer.name, key)), grids.get(id(kernel))
-            if fact is not None and (fact.clustered or fact.clustered_per_channel):
-                updates[id(kernel)] = _hold(kernel)
-            elif grid is not None or (fact is not None and fact.sparsity):
-                updates[id(kernel)] = _round(kernel, grid)
+            if grid is not None and not (fact is not None and fact.shares_values):
+                update: Callable[[], None] | None = _round(kernel, grid)
+            else:
+                update = None if fact is None else hold(kernel, fact)
+            if update is not None:
+                updates[id(kernel)] = update
     if not updates:
         return None
 
@@ -63,17 +66,7 @@ def keeper(
     return keep
 
 
-def _hold(kernel: tf.Variable) -> Callable[[], None]:
-    """Gives a kernel the values back that it has now."""
-    value = tf.identity(kernel)
-
-    def update() -> None:
-        kernel.assign(value)
-
-    return update
-
-
-def _round(kernel: tf.Variable, grid: Grid | None) -> Callable[[], None]:
+def _round(kernel: tf.Variable, grid: Grid) -> Callable[[], None]:
     """Puts a kernel on its grid, and again after each step, zeros staying zeros.
 
     Steps are smaller than the grid's: they add up in a variable of its own, of which the kernel is
@@ -86,8 +79,6 @@ def _round(kernel: tf.Variable, grid: Grid | None) -> Callable[[], None]:
         algorithm 1.
     """
     mask = tf.cast(kernel != 0, kernel.dtype)
-    if grid is None:
-        return lambda: kernel.assign(kernel * mask)
     exact = tf.Variable(kernel, trainable=False)
     before = tf.Variable(grid.rounded(kernel), trainable=False)
     kernel.assign(before)

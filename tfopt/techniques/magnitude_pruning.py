@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from tfopt import training
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.fine_tuning import AnyModel, Usual, Wrapped
+from tfopt.gains import Gains
 from tfopt.keras2.protocols import PRUNABLE
 from tfopt.keras_gate import clone, load_model, tf_keras, tfmot
 from tfopt.kernel_technique import Kernel, KernelTechnique
@@ -39,8 +40,8 @@ class MagnitudePruning(KernelTechnique):
     With `schedule="polynomial"` the share grows during the first half of the training, and the
     other half recovers from it; with `"constant"` all of it is pruned before the first step. The
     schedule is fitted to the number of steps there really are. Zeros the model already has are
-    kept. Zeros make a file smaller once it is compressed, and faster only on hardware or kernels
-    that skip them.
+    kept, in the kernels that are left alone, too. Zeros make a file smaller once it is compressed,
+    and faster only on hardware or kernels that skip them.
 
     Depthwise kernels hold few weights and much of the accuracy: they are left alone unless `only`
     names their layer.
@@ -258,7 +259,15 @@ class MagnitudePruning(KernelTechnique):
             m_by_n=self.m_by_n,
         )
         after_each_step(own, masks.advance)
-        return Wrapped(own, [], lambda: self._strip(own, masks, shares), selection)
+        gains = Gains(own, but=[kernel.variable for kernel in kernels])
+        if gains:
+            after_each_step(own, gains.keep)
+
+        def strip() -> tf_keras.Model:
+            gains.check()
+            return self._strip(own, masks, shares)
+
+        return Wrapped(own, [], strip, selection)
 
     def _shares(self, kernels: list[Kernel], curves: Sequence[Curve]) -> list[float]:
         """The share of zeros of each kernel, which make up the sparsity together."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tfopt.fine_tuning import AnyModel, Wrapped
+from tfopt.gains import Gains
 from tfopt.keras2.protocols import CLUSTERABLE
 from tfopt.keras_gate import clone, load_model, tf_keras
 from tfopt.kernel_technique import Kernel, KernelTechnique
@@ -16,6 +17,7 @@ from tfopt.order import refuse_fake_quantized
 from tfopt.settings import check_choices, check_counts, check_flags
 from tfopt.shared_weights import Initialization, SharedWeights, train_shared
 from tfopt.technique import Selection, Skipped, Stage
+from tfopt.training.updates import after_each_step
 
 if TYPE_CHECKING:
     from tfopt.data import Arrays
@@ -30,9 +32,10 @@ class WeightClustering(KernelTechnique):
     weights that share a centroid add up to move it, and each weight's own gradient decides which
     centroid it takes next. A file with few different weights compresses well; it is no faster.
 
-    Zeros a kernel already has stay zero, and zero then counts as one of its clusters. Depthwise
-    kernels hold few weights and much of the accuracy: they are left alone unless `only` names
-    their layer.
+    Zeros a kernel already has stay zero, and zero then counts as one of its clusters. So do those
+    of the kernels that are left alone, which else train on; such a one whose weights share values
+    already is held at them. Depthwise kernels hold few weights and much of the accuracy: they are
+    left alone unless `only` names their layer.
 
     Args:
         clusters: Different values in a kernel, at least 2.
@@ -134,7 +137,7 @@ class WeightClustering(KernelTechnique):
 
         Returns:
             The model, no callbacks, and `strip`, which raises TechniqueError if the model was
-            trained in a way that parted weights which share a value.
+            trained in a way that parted weights which share a value, or gave zeros one.
 
         Raises:
             SettingError: `steps_per_epoch` is no number of steps.
@@ -156,8 +159,12 @@ class WeightClustering(KernelTechnique):
             for kernel in self.chosen_kernels(own)
         ]
         train_shared(own, shared)
+        gains = Gains(own, but=[weights.kernel.variable for weights in shared])
+        if gains:
+            after_each_step(own, gains.keep)
 
         def strip() -> tf_keras.Model:
+            gains.check()
             for weights in shared:
                 weights.check()
             return clone(own)
