@@ -10,7 +10,7 @@ from tfopt.factorization.rebuild import factorized
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import tf_keras
 from tfopt.techniques.low_rank import LowRank
-from tfopt.testing import depthwise_net, small_cnn
+from tfopt.testing import depthwise_net, residual_net, small_cnn
 
 layers = tf_keras.layers
 
@@ -143,3 +143,42 @@ def test_the_report_names_the_layers_that_were_really_factorized(trained, digits
 def test_a_drop_that_allows_nothing_is_refused_by_its_name(trained, digits):
     with pytest.raises(TechniqueError, match="raise max_drop"):
         tfopt.LowRank(max_drop=1e-6, epochs=0.03).apply(trained(small_cnn), digits)
+
+
+def test_a_factorized_model_can_be_factorized_again(digits):
+    model = residual_net()
+    first = LowRank(macs=0.2, steps=1)
+    once = first.apply(model, digits)
+    again = LowRank(macs=0.3, steps=1)
+    twice = again.apply(once, digits)
+    names = [[layer.name for layer in each.layers] for each in (model, once, twice)]
+    assert len(set(names[2])) == len(names[2]) > len(names[1])
+    for technique, before, after in ((first, model, once), (again, once, twice)):
+        touched = technique.changed(before, after).touched
+        new = set(names_of(after)) - set(names_of(before))
+        assert touched and set(touched) == {name.rpartition("_factor")[0] for name in new}
+    both = set(first.changed(model, once).touched) & set(again.changed(once, twice).touched)
+    assert both  # whose factors of the first step are no sign of the second one
+
+
+def test_two_of_them_in_one_chain_list_what_each_has_factorized(digits):
+    steps = [LowRank(macs=0.2, steps=1), LowRank(macs=0.05, steps=1, only=("first_conv",))]
+    result = tfopt.optimize(
+        residual_net(), steps, task=digits, target=tfopt.Target.int8(refine=False)
+    )
+    assert result.report.steps[-1].touched == ("first_conv",)
+
+
+def test_factors_are_called_past_the_names_there_are():
+    stack = [
+        layers.Input((64,)),
+        layers.Dense(64, name="wide"),
+        layers.Dense(4, name="wide_factor1"),
+    ]
+    technique = LowRank(parameters=0.5, only=("wide",))
+    smaller = technique.wrap(tf_keras.Sequential(stack), steps_per_epoch=1).model
+    assert names_of(smaller)[1:] == ["wide_factor2", "wide", "wide_factor1"]
+
+
+def names_of(model):
+    return [layer.name for layer in model.layers]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,11 @@ from tfopt.keras2 import copying
 from tfopt.keras_gate import tf_keras
 
 
-def factor_name(layer: str, number: int) -> str:
-    """Returns the name of a factor of a layer; the last has the layer's own.
-
-    Args:
-        layer: The layer's name.
-        number: From 1 on.
-    """
-    return f"{layer}_factor{number}"
-
-
 def factorized(model: tf_keras.Model, choices: Mapping[str, Choice]) -> tf_keras.Model:
     """Returns a model whose layers are factorized as chosen; all else is copied.
 
     The last factor keeps the layer's name, bias and activation; those before it are called
-    `<name>_factor1` and so on.
+    `<name>_factor1` and so on, past the names that the model has already.
 
     Args:
         model: A functional model; it is left as it was.
@@ -35,6 +26,7 @@ def factorized(model: tf_keras.Model, choices: Mapping[str, Choice]) -> tf_keras
     """
     copies: list[tuple[Layer, Layer]] = []
     chains: list[tuple[Layer, list[Layer], tuple[np.ndarray, ...]]] = []
+    taken = {layer.name for layer in model.layers}
 
     def replace(layer: Layer) -> Any:
         choice = choices.get(layer.name)
@@ -42,7 +34,7 @@ def factorized(model: tf_keras.Model, choices: Mapping[str, Choice]) -> tf_keras
             copies.append((layer, copying.copy_layer(layer, layer.name)))
             return copies[-1][1]
         factors = choice.factorization.factors(choice.ranks)
-        chain = _chain(layer, factors)
+        chain = _chain(layer, factors, taken)
         chains.append((layer, chain, factors))
         return _in_turn(chain)
 
@@ -57,15 +49,27 @@ def factorized(model: tf_keras.Model, choices: Mapping[str, Choice]) -> tf_keras
     return new
 
 
-def _chain(layer: Layer, factors: tuple[np.ndarray, ...]) -> list[Layer]:
+def was_factorized(model: tf_keras.Model, smaller: tf_keras.Model, name: str) -> bool:
+    """Returns whether a layer is a product now.
+
+    Args:
+        model: The model before.
+        smaller: What `factorized` has made of it.
+        name: The layer's name, which its last factor has: a kernel of fewer weights.
+    """
+    sizes = [np.prod(one.get_layer(name).kernel.shape) for one in (model, smaller)]
+    return bool(sizes[1] < sizes[0])
+
+
+def _chain(layer: Layer, factors: tuple[np.ndarray, ...], taken: Collection[str]) -> list[Layer]:
     """The layers of a product, not yet called."""
+    numbered = (f"{layer.name}_factor{number}" for number in itertools.count(1))
+    free = (name for name in numbered if name not in taken)
     plain = {"use_bias": False, "activation": "linear", "activity_regularizer": None}
     chain = []
     for index, factor in enumerate(factors):
         last = index == len(factors) - 1
-        changes: dict[str, Any] = (
-            {} if last else {**plain, "name": factor_name(layer.name, index + 1)}
-        )
+        changes: dict[str, Any] = {} if last else {**plain, "name": next(free)}
         if isinstance(layer, tf_keras.layers.Dense):
             changes["units"] = factor.shape[-1]
         else:

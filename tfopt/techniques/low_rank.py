@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tfopt.errors import SettingError, TechniqueError
 from tfopt.factorization.plan import Choice, Planner, reason_to_skip
-from tfopt.factorization.rebuild import factor_name, factorized
+from tfopt.factorization.rebuild import factorized, was_factorized
 from tfopt.fine_tuning import AnyModel, FineTuned, Wrapped
 from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import clone, load_model, tf_keras
@@ -132,8 +132,11 @@ class LowRank(FineTuned):
     def changed(self, model: tf_keras.Model, optimized: tf_keras.Model) -> Selection:
         """Says which layers were factorized: of those that can be, as many as the aim needed."""
         able, planner = self._planner(model)
-        there = {layer.name for layer in optimized.layers}
-        made = {n: one for n, one in planner.choices(0.0).items() if factor_name(n, 1) in there}
+        made = {
+            name: choice
+            for name, choice in planner.choices(0.0).items()
+            if was_factorized(model, optimized, name)
+        }
         return self._selection(model, able, made)
 
     def judged_on(self, task: Task) -> None:
