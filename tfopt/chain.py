@@ -16,6 +16,7 @@ from tfopt.keras_gate import load_model
 from tfopt.measure.checks import check_drops
 from tfopt.measure.groups import check_groups
 from tfopt.measurement import Done, Measurements
+from tfopt.removed import Names, RemovedLayerWarning, untouched
 from tfopt.target import Target, check_target
 from tfopt.task.base import check_task
 from tfopt.technique import Stage, Technique, check_left, check_order
@@ -66,13 +67,15 @@ class Chain:
         self.baseline = load_model(model)
         facts.check_usable(self.baseline)
         task.check_training(self.baseline)
-        current, selections = self.baseline, []
+        current, selections, begun = self.baseline, [], [self.baseline]
         for technique in techniques:
             selections.append(technique.select(current))
             if alone and current is not self.baseline:
                 technique.select(self.baseline)
             current = technique.begun_with(current)
+            begun.append(current)
         check_left(techniques, selections)
+        self._names = Names(*begun)
         self.task = dataclasses.replace(task, teacher=self.baseline)
         self.rows = Measurements(task)
         self.rows.add("baseline", self.baseline, Target.float32())
@@ -85,20 +88,40 @@ class Chain:
     def apply(self, technique: Technique, model: tf_keras.Model) -> Checkpoint:
         """Applies a technique and proves that what earlier steps gained still holds.
 
+        Names of layers that earlier steps have removed whole are left out of its settings, and told
+        among the layers skipped. A step that was to touch no others is left out.
+
         Args:
             technique: The technique; its seconds become steps, which can be made again.
             model: A model that the chain has made, or the baseline.
+
+        Warns:
+            RemovedLayerWarning: The step is left out.
 
         Raises:
             TechniqueError: As `technique.apply` does.
             LostGainError: Sparsity or clusters of the model are gone.
         """
-        place = self._checkpoints.place(technique, model)
-        made = self._checkpoints.find(place, technique, model)
+        left = self._names.left(technique, model)
+        if left.technique is None:
+            told = RemovedLayerWarning(
+                f"{technique.name}({technique.settings}) is left out: earlier steps have removed "
+                "all the layers that it names"
+            )
+            warnings.warn(told, stacklevel=3)
+            selection = left.told(untouched(technique, model))
+            return Checkpoint(technique, model, Done(selection, technique.settings))
+        place = self._checkpoints.place(left.technique, model)
+        made = self._checkpoints.find(place, left.technique, model)
         if made is None:
-            made = self._made(technique, model)
+            made = self._made(left.technique, model)
             self._checkpoints.keep(place, made)
-        return made
+        if not left.skipped:
+            return made
+        asked = left.asked(made.technique)
+        selection = left.told(made.done.selection)
+        done = dataclasses.replace(made.done, selection=selection, settings=asked.settings)
+        return dataclasses.replace(made, technique=asked, done=done)
 
     def _made(self, technique: Technique, model: tf_keras.Model) -> Checkpoint:
         before = facts.measure(model)
@@ -119,8 +142,13 @@ class Chain:
 
     def measure(self, name: str, made: Checkpoint) -> None:
         """Adds a row for what a technique has made."""
-        told = _unused(made.technique, self.target)
-        self.rows.add(name, made.model, self.target, made.done, told=told)
+        target, removed = self._names.target_left(self.target, made.model)
+        told = (*_unused(made.technique, target), *removed)
+        self.rows.add(name, made.model, target, made.done, told=told)
+
+    def target_of(self, model: tf_keras.Model) -> Target:
+        """Returns the target for a model that the chain has made, which may have fewer layers."""
+        return self._names.target_left(self.target, model)[0]
 
     def encode(self) -> None:
         """Adds the row of the sparse encoding, if the target asks for it, and what it bought."""

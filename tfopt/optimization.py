@@ -165,7 +165,7 @@ def _refined(
     model: tf_keras.Model, techniques: Sequence[Technique], task: Task, chain: Chain
 ) -> Refined | None:
     """What can be done without training; None if there is nothing to try."""
-    target, known = chain.target, chain.rows.measured
+    target, known = chain.target_of(model), chain.rows.measured
     rounded = any(technique.stage >= Stage.QUANTIZATION for technique in techniques)
     change_weights = can_refine(model, target) and not rounded
     baseline, limit = known[0].quality, target.max_accuracy_drop
