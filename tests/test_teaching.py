@@ -115,6 +115,71 @@ def test_the_teacher_is_not_trained():
         np.testing.assert_array_equal(before, after)
 
 
+def crossed(inputs, outputs):
+    """A model that hands on each input as the output that is in its place in the alphabet."""
+    layers = tf_keras.layers
+    given = {name: layers.Input((1,), name=name) for name in inputs}
+    made = {
+        output: layers.Dense(1, kernel_initializer="ones", name=output)(given[own])
+        for output, own in zip(sorted(outputs), sorted(inputs), strict=True)
+    }
+    return tf_keras.Model([given[name] for name in inputs], [made[name] for name in outputs])
+
+
+def taught_loss(teacher, student, x, **settings):
+    """The teacher's share of the loss, whatever the labels."""
+    Teaching(teacher, weight=1.0, **settings).teach(student)
+    student.compile("sgd", "mse")
+    labels = [tf.zeros((4, 1)) for _ in student.outputs]
+    return float(student.compute_loss(x, labels, student(x)))
+
+
+LEFT, RIGHT = tf.fill((4, 1), 2.0), tf.fill((4, 1), -3.0)
+
+
+def test_outputs_are_paired_by_name():
+    teacher, student = (crossed(["l", "r"], names) for names in (["a", "b"], ["b", "a"]))
+    assert taught_loss(teacher, student, [LEFT, RIGHT]) == 0
+
+
+@pytest.mark.parametrize("x", [[LEFT, RIGHT], {"l": LEFT, "r": RIGHT}], ids=["list", "dict"])
+def test_inputs_are_paired_by_name(x):
+    teacher, student = (crossed(names, ["a", "b"]) for names in (["r", "l"], ["l", "r"]))
+    assert taught_loss(teacher, student, x, features=(("a", "a"), ("b", "b"))) == 0
+
+
+@pytest.mark.parametrize("x", [[LEFT, RIGHT], {"l": LEFT, "r": RIGHT}], ids=["list", "dict"])
+def test_inputs_and_outputs_of_other_names_are_paired_by_position(x):
+    student, teacher = crossed(["l", "r"], ["a", "b"]), crossed(["u", "v"], ["c", "d"])
+    assert taught_loss(teacher, student, x, features=(("c", "a"), ("d", "b"))) == 0
+    for inputs, outputs in ((["v", "u"], ["c", "d"]), (["u", "v"], ["d", "c"])):
+        student, teacher = crossed(["l", "r"], ["a", "b"]), crossed(inputs, outputs)
+        assert taught_loss(teacher, student, x) == 25
+
+
+def test_outputs_are_compared_with_those_they_are_paired_with():
+    def heads(names, activations):
+        x = tf_keras.Input((4,))
+        made = {
+            name: tf_keras.layers.Dense(units, activations[name], name=name)(x)
+            for name, units in (("kind", 3), ("size", 2))
+        }
+        return tf_keras.Model(x, [made[name] for name in names])
+
+    soft = {"kind": "softmax", "size": None}
+    Teaching(heads(["size", "kind"], soft)).check(heads(["kind", "size"], soft))
+    with pytest.raises(TechniqueError, match=r"gives logits for output 'kind'.*probabilities"):
+        Teaching(heads(["size", "kind"], {"kind": None, "size": None})).check(
+            heads(["kind", "size"], soft)
+        )
+    x = tf_keras.Input((4,))
+    wide = [
+        tf_keras.layers.Dense(units, name=name)(x) for name, units in (("kind", 2), ("size", 3))
+    ]
+    with pytest.raises(TechniqueError, match=r"of shapes \[\(2,\), \(3,\)\] for a student with"):
+        Teaching(tf_keras.Model(x, wide[::-1])).check(heads(["kind", "size"], soft))
+
+
 def test_what_does_not_go_together_is_refused():
     student = clone(dense_net())
     with pytest.raises(TechniqueError, match=r"teacher with outputs of shapes \[\(7,\)\].*classes"):

@@ -24,7 +24,8 @@ class Teaching:
     """How a model is taught.
 
     Args:
-        teacher: Its outputs are imitated; it is not trained.
+        teacher: Its outputs are imitated; it is not trained. Its inputs and outputs are paired with
+            the student's by name if both have the same names, else by position.
         temperature: Softens the classes' probabilities: at 1 they are as they are, above it the
             unlikely classes tell more.
         weight: The share of the teacher in the loss, 0 to 1; the labels have the rest.
@@ -43,16 +44,19 @@ class Teaching:
             TechniqueError: Inputs, outputs or features differ in shape, one gives logits where the
                 other gives probabilities, or a layer is unknown.
         """
-        for side in ("inputs", "outputs"):
-            theirs, ours = (_shapes(getattr(m, side)) for m in (self.teacher, student))
+        for side in ("input", "output"):
+            theirs, ours = (_shapes(getattr(m, f"{side}s")) for m in (self.teacher, student))
+            if len(theirs) == len(ours):
+                theirs = [theirs[place] for place in _places(self.teacher, student, side)]
             if theirs != ours:
                 raise TechniqueError(
-                    received=f"a teacher with {side} of shapes {theirs} for a student with {ours}",
+                    received=f"a teacher with {side}s of shapes {theirs} for a student with {ours}",
                     expected="the same shapes",
                     fix="give a teacher of the same task, with as many classes",
                 )
-        scales = ([scale_of(output) for output in m.outputs] for m in (self.teacher, student))
-        for name, taught_as, own in zip(student.output_names, *scales, strict=True):
+        places = _places(self.teacher, student, "output")
+        for name, place, output in zip(student.output_names, places, student.outputs, strict=True):
+            taught_as, own = scale_of(self.teacher.outputs[place]), scale_of(output)
             if {taught_as, own} == {"logits", "probabilities"}:
                 raise TechniqueError(
                     received=f"a teacher that gives {taught_as} for output {name!r}, of which the "
@@ -98,17 +102,23 @@ class Teaching:
         self.check(student)
         plain_loss = student.compute_loss
         features = self._features(student)
+        taken = _places(student, self.teacher, "input")
+        places = _places(self.teacher, student, "output")
 
         def compute_loss(
             x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
         ) -> tf.Tensor:
             own = plain_loss(x, y, y_pred, sample_weight)
-            answers = tf.nest.flatten(self.teacher(x, training=False))
+            given = student._flatten_to_reference_inputs(x)
+            asked = [given[place] for place in taken]
+            answers = tf.nest.flatten(self.teacher(asked, training=False))
+            answers = [answers[place] for place in places]
             kinds = _kinds(student)
             pairs = zip(answers, tf.nest.flatten(y_pred), kinds, strict=True)
             taught = tf.add_n([self._distance(*pair) for pair in pairs]) / len(answers)
             if features is not None:
-                theirs, ours = (tf.nest.flatten(model(x, training=False)) for model in features)
+                sides = zip(features, (asked, given), strict=True)
+                theirs, ours = (tf.nest.flatten(model(x, training=False)) for model, x in sides)
                 taught += tf.add_n([_alike(a, b) for a, b in zip(theirs, ours, strict=True)])
             # Gradients of replicas are summed up: Keras sees to it for its own loss.
             taught /= tf.distribute.get_strategy().num_replicas_in_sync
@@ -195,6 +205,14 @@ def _layer(model: tf_keras.Model, name: str) -> Any:
             fix="correct the pair (the teacher's layer, the student's layer)",
         )
     return model.get_layer(name)
+
+
+def _places(model: tf_keras.Model, other: tf_keras.Model, side: str) -> list[int]:
+    """For each input or output of `other`, the position of the one of `model` that it goes with."""
+    names, wanted = (getattr(m, f"{side}_names") for m in (model, other))
+    if set(names) != set(wanted) or len(set(names)) < len(names):
+        return list(range(len(names)))
+    return [names.index(name) for name in wanted]
 
 
 def _shapes(tensors: Sequence[Any]) -> list[tuple[int | None, ...]]:

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -51,6 +52,30 @@ def test_a_file_is_loaded_once_and_anew_when_it_is_another(digits, tmp_path, mon
     tfopt.save_model(other, student)
     began = step.begun_with(small_cnn())
     np.testing.assert_array_equal(began.layers[-1].bias, other.layers[-1].bias)
+
+
+def test_a_teacher_whose_outputs_stand_in_another_order_teaches_each_by_its_name(tmp_path):
+    def net(*names):
+        x = keras.Input((4,), name="x")
+        heads = {name: keras.layers.Dense(1, name=name)(x) for name in ("age", "price")}
+        return keras.Model(x, [heads[name] for name in names])
+
+    x = np.random.default_rng(0).normal(size=(320, 4)).astype("float32")
+    y = {"age": np.full((320, 1), -2, "float32"), "price": np.full((320, 1), 2, "float32")}
+    halves = [
+        (x[part], {k: v[part] for k, v in y.items()}) for part in (slice(256), slice(256, 320))
+    ]
+    task = tfopt.Task.from_arrays(*halves, loss="mse", metric="mae")
+    teacher = net("age", "price")
+    for name, labels in y.items():
+        teacher.get_layer(name).set_weights([np.zeros((4, 1)), labels[0]])
+    teacher.save(tmp_path / "teacher.keras")
+    step = Distillation(
+        teacher=str(tmp_path / "teacher.keras"), weight=1.0, epochs=20, learning_rate=0.05
+    )
+    price, age = step.apply(tfopt.load_model(net("price", "age")), task)(x)
+    np.testing.assert_allclose(price, y["price"], atol=0.2)
+    np.testing.assert_allclose(age, y["age"], atol=0.2)
 
 
 def test_layers_left_alone_stay_as_they_are_and_trainable(digits):

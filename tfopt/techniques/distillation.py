@@ -31,7 +31,8 @@ class Distillation(FineTuned):
 
     Args:
         student: Path of a Keras model to train instead of the one given.
-        teacher: `"baseline"`, or the path of a Keras model.
+        teacher: `"baseline"`, or the path of a Keras model. Inputs and outputs are paired by name
+            if both models have the same names, else by position.
         temperature: Softens the teacher's probabilities; 2 to 8 are usual.
         weight: The teacher's share in the loss, 0 to 1; the labels have the rest.
         features: Pairs of layers (the teacher's, the student's) whose outputs are to be alike too.
