@@ -99,3 +99,19 @@ def test_all_readers_read_the_rounded_numbers_in_an_order_that_runs():
         array.astype(np.float32).round(4).tobytes() for array in (np.exp(y) + np.sin(y), y * 2)
     }
     assert outputs == wanted
+
+
+def test_integers_that_were_reshaped_are_not_read_as_real_numbers():
+    tf_keras.utils.set_random_seed(0)
+    image = tf_keras.layers.Input((4, 9, 6))
+    x = tf_keras.layers.Reshape((-1, 6))(image * 2.0)
+    x = x + tf_keras.layers.MultiHeadAttention(2, 3)(x, x)
+    model = tf_keras.Model(image, tf_keras.layers.Dense(2)(tf_keras.layers.Flatten()(x)))
+    x = np.random.default_rng(0).normal(size=(64, 4, 9, 6)).astype(np.float32)
+    y = np.zeros((64, 2), np.float32)
+    task = tfopt.Task.from_arrays((x, y), (x, y), loss="mse", metric=lambda labels, outputs: 0.0)
+    trained = tfopt.QuantizationAware(epochs=1).apply(model, task)
+    tflite = tfopt.convert(trained, task=task, target=TARGET)
+    (found,) = TFLiteModel(tflite).predict(x)
+    expected = trained.predict(x, verbose=0)
+    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.05 * np.std(expected)
