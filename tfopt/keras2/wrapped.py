@@ -35,7 +35,8 @@ _BUILD = "build_config"
 _WRAPPERS = frozenset(
     {
         *("ClusterWeights", "ClusterWeightsMHA", "ClusterWeightsRNN", "PruneLowMagnitude"),
-        *("QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2", "tfopt>KernelWrapper"),
+        *("QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2"),
+        *("tfopt>KernelWrapper", "tfopt>MaskedWrapper", "tfopt>QuantizeLayer"),
     }
 )
 _TFMOT = "tensorflow_model_optimization."

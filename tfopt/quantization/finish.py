@@ -11,7 +11,14 @@ from tfopt.keras2 import copying
 from tfopt.keras2.stack import every_scope
 from tfopt.keras_gate import tf_keras, tfmot
 from tfopt.quantization.grid import CHANNEL_AXES, round_kernel
-from tfopt.quantization.ranges import is_quantize_layer, is_wrapper, quantize_layer, tfmot_class
+from tfopt.quantization.kernels import MaskedWrapper
+from tfopt.quantization.ranges import (
+    is_masked,
+    is_quantize_layer,
+    is_wrapper,
+    quantize_layer,
+    tfmot_class,
+)
 
 
 def finish(model: tf_keras.Model, *, left_out: frozenset[str] = frozenset()) -> tf_keras.Model:
@@ -38,7 +45,7 @@ def finish(model: tf_keras.Model, *, left_out: frozenset[str] = frozenset()) -> 
         if is_wrapper(layer):
             finished = _finished(layer)
         elif is_quantize_layer(layer):
-            finished = quantize_layer(_moving_average(), layer.name)
+            finished = quantize_layer(_moving_average(), layer.name, masked=is_masked(layer))
         else:
             finished = copying.copy_layer(layer, layer.name)
         pairs.append((layer, finished))
@@ -70,7 +77,7 @@ def _finished(wrapper: Layer) -> Layer:
         value = quantizer.shared(kernel, state)
         getattr(layer, name).assign(_rounded(value, quantizer) if inner.trainable else value)
         one_scale |= quantizer.bits == 8 and not quantizer.channel_axes
-    return _with_one_scale(layer) if one_scale else layer
+    return _with_one_scale(layer, masked=is_masked(wrapper)) if one_scale else layer
 
 
 def _rounded(kernel: Any, quantizer: Any) -> Any:
@@ -82,14 +89,15 @@ def _rounded(kernel: Any, quantizer: Any) -> Any:
     return kernel if quantizer.bits == 8 or parts else rounded
 
 
-def _with_one_scale(layer: Layer) -> Layer:
-    """A layer in a wrapper of TF-MOT's own, which states the range of its kernel in the graph."""
+def _with_one_scale(layer: Layer, *, masked: bool) -> Layer:
+    """A layer in a wrapper (TF-MOT's, if it can) that states its kernel's range in the graph."""
     (kernel,) = CHANNEL_AXES[type(layer)]
-    kind = "Default8BitConvQuantizeConfig"
+    rule = "Default8BitConvQuantizeConfig"
     if isinstance(layer, tf_keras.layers.Dense):
-        kind = "Default8BitQuantizeConfig"
-    config = tfmot_class(kind)([kernel], [], False)
-    return tfmot.quantization.keras.QuantizeWrapperV2(layer, config)
+        rule = "Default8BitQuantizeConfig"
+    config = tfmot_class(rule)([kernel], [], False)
+    kind = MaskedWrapper if masked else tfmot.quantization.keras.QuantizeWrapperV2
+    return kind(layer, config)
 
 
 def _state_scale(wrapper: Layer) -> None:

@@ -22,7 +22,13 @@ from tfopt.quantization.kernels import (
     channels_share_values,
 )
 from tfopt.quantization.layout import Layout, computes_activation
-from tfopt.quantization.ranges import RunningRange, is_quantize_layer, is_wrapper, quantize_layer
+from tfopt.quantization.ranges import (
+    RunningRange,
+    has_mask,
+    is_quantize_layer,
+    is_wrapper,
+    quantize_layer,
+)
 
 # Two graphs of the same operations differ by rounding at most.
 _SAME = 1e-4
@@ -118,7 +124,7 @@ def insert(
         if id(old) not in layout.tensors:
             return new
         name = _free_name(f"{old.node.layer.name}_quantize", names)
-        ranges.append((old, quantize_layer(RunningRange(), name)))
+        ranges.append((old, quantize_layer(RunningRange(), name, masked=has_mask(new))))
         return ranges[-1][1](new)
 
     wrapped, doubles = rebuild(model, replace=replace, follow=follow)
@@ -167,7 +173,7 @@ def fake_quantization_off(model: tf_keras.Model) -> Iterator[None]:
     kernels = {layer: [*layer._weight_vars] for layer in model.layers if is_wrapper(layer)}
     try:
         for layer in quantizers:
-            layer.quantizer = None
+            layer.quantizer = _unchanged
         for layer, entries in kernels.items():
             layer._weight_vars = [(kernel, _unchanged, state) for kernel, _, state in entries]
         yield
@@ -197,9 +203,9 @@ def _quantizer(
     return KernelQuantizer(() if one_scale else axes, clustered, bits)
 
 
-def _unchanged(kernel: Any, training: Any, *, weights: dict[str, tf.Variable]) -> Any:
-    """What a quantizer does that is switched off."""
-    return kernel
+def _unchanged(tensor: Any, training: Any, *, weights: dict[str, tf.Variable]) -> Any:
+    """What a quantizer does that is switched off: another tensor, which has no mask of its own."""
+    return tf.identity(tensor)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -143,8 +143,30 @@ class KernelConfig(tfmot.quantization.keras.QuantizeConfig):
 
 
 @tf_keras.utils.register_keras_serializable(package="tfopt")
-class KernelWrapper(tfmot.quantization.keras.QuantizeWrapperV2):
-    """TF-MOT's wrapper of a layer with fake-quantized kernels, which can be frozen.
+class MaskedWrapper(tfmot.quantization.keras.QuantizeWrapperV2):
+    """TF-MOT's wrapper of a layer with fake-quantized kernels, which treats masks as that does.
+
+    TF-MOT's own gives any layer the mask of its inputs, which most do not take, and hands none on.
+    """
+
+    def __init__(self, layer: Any, quantize_config: Any, **kwargs: Any) -> None:
+        super().__init__(layer, quantize_config, **kwargs)
+        self.supports_masking = layer.supports_masking
+
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+        """Computes the layer with its rounded kernels."""
+        if not self.layer._expects_mask_arg:
+            kwargs.pop("mask", None)
+        return super().call(inputs, training=training, **kwargs)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Returns the mask that the layer hands on."""
+        return self.layer.compute_mask(inputs, mask)
+
+
+@tf_keras.utils.register_keras_serializable(package="tfopt")
+class KernelWrapper(MaskedWrapper):
+    """A wrapper of a layer with fake-quantized kernels, which can be frozen.
 
     TF-MOT's own goes on training the kernels of a layer whose `trainable` is False.
     """

@@ -22,15 +22,41 @@ _MOST_BATCHES = 1000
 _SMALLEST_RANGE = 1e-5
 
 
-def quantize_layer(quantizer: Any, name: str) -> Any:
-    """Returns TF-MOT's layer that fake-quantizes what passes through it."""
-    return tfmot_class("QuantizeLayer")(quantizer, name=name)
-
-
 def tfmot_class(name: str) -> Any:
     """Returns a class that TF-MOT registers under a name, but does not export."""
     with tfmot.quantization.keras.quantize_scope():
         return tf_keras.utils.get_registered_object(name)
+
+
+@tf_keras.utils.register_keras_serializable(package="tfopt")
+class QuantizeLayer(tfmot_class("QuantizeLayer")):  # type: ignore[misc]
+    """TF-MOT's layer that fake-quantizes what passes through it, and hands its mask on as well."""
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Returns the mask it was given."""
+        return mask
+
+
+def quantize_layer(quantizer: Any, name: str, *, masked: bool = False) -> Any:
+    """Returns a layer that fake-quantizes what passes through it.
+
+    Args:
+        quantizer: Does so.
+        name: Of the layer.
+        masked: Whether there is a mask to hand on, which TF-MOT's own layer would drop.
+    """
+    kind = QuantizeLayer if masked else tfmot_class("QuantizeLayer")
+    return kind(quantizer, name=name)
+
+
+def has_mask(tensor: KerasTensor) -> bool:
+    """Returns whether a mask goes with a tensor of a model."""
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
+def is_masked(layer: Any) -> bool:
+    """Returns whether a mask goes with what a layer is called on."""
+    return any(has_mask(tensor) for node in layer._inbound_nodes for tensor in node.keras_inputs)
 
 
 def is_quantize_layer(layer: Any) -> bool:
