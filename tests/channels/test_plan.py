@@ -136,3 +136,12 @@ def test_operations_are_those_of_the_file(size):
     sliced = slice_channels(found, kept)
     tflite = tfopt.convert(sliced, target=tfopt.Target.float32())
     assert Costs(found).of(kept).macs == tfopt.inspect(tflite).macs
+
+
+def test_a_group_keeps_the_step_that_need_not_go(found):
+    plan = Plan(found, np.arange(found.units), allocation="uniform", multiple_of=16)
+    cost = Aim("macs", 0.24).cost(found)
+    limit = 0.76 * cost(found.everything())
+    together = weakest(plan, cost, limit, by_group=False)
+    assert sizes(found, together) == [48, 6]
+    assert sizes(found, weakest(plan, cost, limit)) == [48, 8]

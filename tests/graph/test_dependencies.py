@@ -109,3 +109,12 @@ def test_a_lost_layer_takes_the_channels_that_it_alone_makes():
     inner_group, last = found.groups
     kept = without(found, found.everything(), [inner_group])
     assert not kept[last.units].any()
+
+
+def test_groups_that_one_layer_makes_have_names_of_their_own():
+    image = layers.Input((8, 8, 3))
+    x = layers.Conv2D(32, 3, padding="same", name="split")(image)
+    y = layers.Conv2D(16, 3, padding="same", name="half")(x[..., 16:])
+    x = layers.Concatenate()([x[..., :16], y])
+    found = analyse(tf_keras.Model(image, layers.Conv2D(4, 1)(x)))
+    assert [group.name for group in found.groups] == ["split[0:16]", "split[16:32]", "half"]

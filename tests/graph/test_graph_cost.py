@@ -2,10 +2,12 @@
 
 import pytest
 
+from tfopt.errors import TechniqueError
 from tfopt.graph.cost import Cost, model_cost
 from tfopt.graph.dependencies import analyse
 from tfopt.graph.slice_cost import Costs
 from tfopt.keras_gate import tf_keras
+from tfopt.techniques.channel_pruning import ChannelPruning
 
 layers = tf_keras.layers
 
@@ -42,3 +44,22 @@ def test_sizes_left_open_count_as_64(model, axes):
     ours, theirs = map(analyse, (open_sized, known))
     assert Costs(ours).of(ours.everything()) == Costs(theirs).of(theirs.everything())
     assert Costs(ours).of(ours.everything()).macs > 1000
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.LSTM(64),
+        lambda: layers.Bidirectional(layers.GRU(8)),
+        lambda: layers.TimeDistributed(layers.Dense(64)),
+    ],
+)
+def test_layers_that_cannot_be_cut_count_too(layer):
+    signal = layers.Input((20, 8))
+    x = layers.Conv1D(16, 3)(layers.Conv1D(16, 3, activation="relu")(signal))
+    x = layer()(x)
+    model = tf_keras.Model(signal, layers.Dense(3)(layers.Flatten()(x)))
+    found = analyse(model)
+    assert Costs(found).of(found.everything()).macs == model_cost(model).macs
+    with pytest.raises(TechniqueError, match=r"expected macs=0\.\d+ at the most"):
+        ChannelPruning(macs=0.9).wrap(model, steps_per_epoch=1)

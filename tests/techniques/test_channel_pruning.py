@@ -272,3 +272,18 @@ def test_of_channels_with_equal_scores_no_more_go_than_the_aim_needs():
     technique = tfopt.ChannelPruning(importance="bn_scale", channels=0.25, steps=1)
     pruned = technique.apply(model, tfopt.Task.digits())
     assert [pruned.get_layer(f"c{number}").filters for number in range(3)] == [24, 24, 24]
+
+
+def test_sensitivity_tells_the_halves_of_a_split_layer_apart():
+    tf_keras.utils.set_random_seed(0)
+    image = layers.Input((8, 8, 3))
+    x = layers.Conv2D(32, 3, padding="same", activation="relu")(image)
+    y = layers.Conv2D(16, 3, padding="same", activation="relu")(x[..., 16:])
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate()([x[..., :16], y]))
+    model = tf_keras.Model(image, layers.Dense(4, activation="softmax")(x))
+    x, y = np.random.default_rng(0).random((96, 8, 8, 3), np.float32), np.arange(96) % 4
+    task = tfopt.Task.from_arrays(
+        (x[:64], y[:64]), (x[64:], y[64:]), loss="sparse_categorical_crossentropy"
+    )
+    technique = tfopt.ChannelPruning(macs=0.4, allocation="sensitivity", steps=2, multiple_of=2)
+    assert cost(technique.apply(model, task)).macs <= 0.6 * cost(model).macs

@@ -111,7 +111,8 @@ class Aim:
             TechniqueError: The strongest plan leaves more.
         """
         cost = self.cost(found, like=like)
-        kept = weakest(plan, cost, limit, trials=_TRIALS.get(self.name, 24))
+        trials, counted = _TRIALS.get(self.name, 24), self.name in SHARES
+        kept = weakest(plan, cost, limit, trials=trials, by_group=counted)
         if kept is None:
             raise self._unreachable(found, plan.kept(1.0), cost)
         return kept

@@ -64,6 +64,11 @@ class Plan:
         self._sorted = np.sort(scores[np.concatenate(units)]) if units else np.zeros(0)
         self._removable = self._find_removable() if allocation == "global" else []
 
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups that are cut, in the model's order."""
+        return self._dependencies.groups
+
     def _find_removable(self) -> list[int]:
         """The groups that the model can do without, those of least importance first."""
         whole = self._dependencies.everything()
@@ -122,15 +127,23 @@ class Plan:
 
 
 def weakest(
-    plan: Plan, cost: Callable[[np.ndarray], float], limit: float, *, trials: int = 24
+    plan: Plan,
+    cost: Callable[[np.ndarray], float],
+    limit: float,
+    *,
+    trials: int = 24,
+    by_group: bool = True,
 ) -> np.ndarray | None:
     """Finds the plan of the least strength that costs no more than a limit, by bisection.
+
+    Several groups may lose a step of channels at that strength; those that need not keep it.
 
     Args:
         plan: The plans to choose from.
         cost: What a mask of kept units costs; less for a stronger plan.
         limit: The most it may cost.
         trials: Plans to look at.
+        by_group: Whether to look at each group's last step, which is a trial for each.
 
     Returns:
         (units,), or None if the strongest costs more.
@@ -155,4 +168,10 @@ def weakest(
             high, best = middle, kept
         else:
             low = middle
+    weaker = plan.kept(low)
+    for group in plan.groups if by_group else ():
+        given_back = best.copy()
+        given_back[group.units] |= weaker[group.units]
+        if best[group.units].any() and cost(given_back) <= limit:
+            best = given_back
     return best

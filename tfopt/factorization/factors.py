@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -34,11 +35,11 @@ class Factorization(abc.ABC):
 
     Args:
         kernel: (height, width, inputs, outputs).
-        extent: Where it is applied.
+        *extents: Where it is applied, one for each call of its layer.
     """
 
-    def __init__(self, kernel: np.ndarray, extent: Extent) -> None:
-        self.kernel, self.extent = kernel.astype(np.float64), extent
+    def __init__(self, kernel: np.ndarray, *extents: Extent) -> None:
+        self.kernel, self.extents = kernel.astype(np.float64), extents
 
     @abc.abstractmethod
     def ranks(self, energy: float) -> tuple[int, ...]:
@@ -46,7 +47,7 @@ class Factorization(abc.ABC):
 
     @abc.abstractmethod
     def cost(self, ranks: tuple[int, ...]) -> Cost:
-        """What the product costs."""
+        """What the product costs, in all calls."""
 
     @abc.abstractmethod
     def factors(self, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -79,7 +80,7 @@ class ChannelSVD(Factorization):
         """A stride is left to the first factor, so that the second runs on fewer places."""
         _, _, inputs, outputs = self.kernel.shape
         weights = ranks[0] * (inputs + outputs)
-        return Cost(weights * int(np.prod(self.extent.outputs)), weights)
+        return Cost(weights * sum(math.prod(extent.outputs) for extent in self.extents), weights)
 
     def factors(self, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
         """To `rank` channels, and from there to the outputs."""
@@ -115,8 +116,10 @@ class SpatialSVD(Factorization):
         """The vertical factor, with its stride, runs at every column of the input."""
         height, width, inputs, outputs = self.kernel.shape
         first, second = ranks[0] * height * inputs, ranks[0] * width * outputs
-        rows, columns = self.extent.outputs
-        macs = first * rows * self.extent.inputs[1] + second * rows * columns
+        macs = 0
+        for extent in self.extents:
+            rows, columns = extent.outputs
+            macs += first * rows * extent.inputs[1] + second * rows * columns
         return Cost(macs, first + second)
 
     def factors(self, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -156,9 +159,8 @@ class Tucker2(Factorization):
         """The first factor runs at every place of the input."""
         height, width, inputs, outputs = self.kernel.shape
         parts = (inputs * ranks[0], height * width * ranks[0] * ranks[1], ranks[1] * outputs)
-        before, behind = (
-            int(np.prod(sizes)) for sizes in (self.extent.inputs, self.extent.outputs)
-        )
+        before = sum(math.prod(extent.inputs) for extent in self.extents)
+        behind = sum(math.prod(extent.outputs) for extent in self.extents)
         return Cost(parts[0] * before + (parts[1] + parts[2]) * behind, sum(parts))
 
     def factors(self, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:

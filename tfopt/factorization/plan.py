@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -34,21 +34,18 @@ class Choice:
     Args:
         factorization: The product.
         ranks: Its ranks.
-        before: What one call of the layer costs.
-        calls: How often the model calls it.
+        before: What the layer costs, in all its calls.
     """
 
     factorization: Factorization
     ranks: tuple[int, ...]
     before: Cost
-    calls: int
 
     @property
     def saved(self) -> Cost:
         """What the product costs less than the layer."""
         after = self.factorization.cost(self.ranks)
-        macs = self.calls * (self.before.macs - after.macs)
-        return Cost(macs, self.before.weights - after.weights)
+        return Cost(self.before.macs - after.macs, self.before.weights - after.weights)
 
 
 class Planner:
@@ -62,16 +59,13 @@ class Planner:
     """
 
     def __init__(self, model: tf_keras.Model, method: str, touched: Collection[str]) -> None:
-        self._before: dict[str, Cost] = {}
-        self._calls: Counter[str] = Counter(node.layer.name for node in nodes(model))
-        self._ways: dict[str, list[Factorization]] = {}
         sizes = nominal_sizes(model)
+        calls: dict[str, list[Node]] = defaultdict(list)
         for node in nodes(model):
-            layer = node.layer
-            if layer.name in touched and layer.name not in self._ways:
-                kernel, extent = _kernel(layer), _extent(node, sizes)
-                self._before[layer.name] = call_cost(node, sizes)
-                self._ways[layer.name] = _ways(kernel, extent, method)
+            if node.layer.name in touched:
+                calls[node.layer.name].append(node)
+        self._before = {name: _cost(made, sizes) for name, made in calls.items()}
+        self._ways = {name: _ways(made, sizes, method) for name, made in calls.items()}
 
     def at(self, energy: float | Mapping[str, float]) -> dict[str, Choice]:
         """Returns each layer's cheapest product that keeps the energy, whether it pays or not.
@@ -84,8 +78,7 @@ class Planner:
         for name, ways in self._ways.items():
             share = energy.get(name, 1.0) if isinstance(energy, Mapping) else energy
             if share < 1:
-                cost = self._before[name], self._calls[name]
-                choices = [Choice(way, way.ranks(share), *cost) for way in ways]
+                choices = [Choice(way, way.ranks(share), self._before[name]) for way in ways]
                 found[name] = max(choices, key=lambda choice: choice.saved.macs)
         return found
 
@@ -104,7 +97,7 @@ class Planner:
         Returns:
             The energy; None if even ranks of 1 do not save enough, or no weights.
         """
-        wanted = share * self._before[name].macs * self._calls[name]
+        wanted = share * self._before[name].macs
 
         def saves(energy: float) -> bool:
             choice = self.choices({name: energy}).get(name)
@@ -174,12 +167,19 @@ def reason_to_skip(layer: Layer) -> str | None:
     return None
 
 
-def _ways(kernel: np.ndarray, extent: Extent, method: str) -> list[Factorization]:
-    """The products to choose from."""
+def _cost(calls: Sequence[Node], sizes: Sizes) -> Cost:
+    """What a layer costs in all its calls; its weights count once."""
+    costs = [call_cost(node, sizes) for node in calls]
+    return Cost(sum(cost.macs for cost in costs), costs[0].weights)
+
+
+def _ways(calls: Sequence[Node], sizes: Sizes, method: str) -> list[Factorization]:
+    """The products to choose from, of a layer with these calls."""
+    kernel, extents = _kernel(calls[0].layer), [_extent(node, sizes) for node in calls]
     if kernel.shape[:2] == (1, 1):
-        return [ChannelSVD(kernel, extent)]
+        return [ChannelSVD(kernel, *extents)]
     kinds = {"spatial": (SpatialSVD,), "tucker": (Tucker2,), "auto": (SpatialSVD, Tucker2)}
-    return [kind(kernel, extent) for kind in kinds[method]]
+    return [kind(kernel, *extents) for kind in kinds[method]]
 
 
 def _kernel(layer: Layer) -> np.ndarray:

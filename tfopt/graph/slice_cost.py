@@ -9,7 +9,9 @@ from collections import defaultdict
 import numpy as np
 
 from tfopt.graph.calls import nodes, outputs
+from tfopt.graph.cost import call_cost
 from tfopt.graph.dependencies import Axis, Dependencies, gone
+from tfopt.graph.sizes import nominal_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,17 +79,29 @@ class Costs:
             for key, (weight, layer) in weights.items()
         ]
         self._calls: dict[int, list[int]] = defaultdict(list)
+        self._fixed: dict[int, int] = defaultdict(
+            int
+        )  # of layers that no rule cuts: recurrent ones
+        cut = {weight.layer for weight in self._weights if weight.positions}
+        sizes = nominal_sizes(dependencies.model)
         for node in nodes(dependencies.model):
             self._calls[id(node.layer)] += [id(tensor) for tensor in outputs(node)]
+            if id(node.layer) not in cut:
+                self._fixed[id(node.layer)] += call_cost(node, sizes).macs
 
     def of(self, kept: np.ndarray) -> Cost:
         """Returns the cost of the model that `slice_channels` builds of the units kept."""
         lost = set()
         if any(not kept[axis.ids].any() for axis in self._dependencies.axes):
             lost = gone(self._dependencies, kept) or set()
-        parameters = macs = 0
+
+        def is_left(layer: int) -> bool:
+            return not lost or not lost.issuperset(self._calls[layer])
+
+        parameters = 0
+        macs = sum(macs for layer, macs in self._fixed.items() if is_left(layer))
         for weight in self._weights:
-            if not lost or not lost.issuperset(self._calls[weight.layer]):
+            if is_left(weight.layer):
                 size = weight.size(kept)
                 parameters += size
                 macs += size * weight.positions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,18 +29,20 @@ class Group:
         units: The units, in the order of the channels of the first maker.
         width: How many channels of the first maker a unit is.
         one_by_one: Whether they are attention heads, of which any number is as good.
+        part: Which channels of the first maker they are, where the same layers make several groups.
     """
 
     makers: tuple[str, ...]
     units: np.ndarray
     width: int
     one_by_one: bool
+    part: str = ""
 
     @property
     def name(self) -> str:
-        """The group by its makers: `stem_conv + block_conv (+3)`."""
+        """A name of its own, by the makers: `stem_conv + block_conv (+3)`, `conv[8:16]`."""
         more = f" (+{len(self.makers) - 2})" if len(self.makers) > 2 else ""
-        return " + ".join(self.makers[:2]) + more
+        return " + ".join(self.makers[:2]) + more + self.part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +230,7 @@ def _groups(
     alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for unit, numbers in places.items():
         alike[tuple(numbers)].append(unit)
-    groups = []
+    groups, channels = [], []
     for along, units in alike.items():
         making = [axes[number] for number in along if axes[number].role in ("makes", "heads")]
         if not making:
@@ -242,4 +244,21 @@ def _groups(
                 one_by_one=making[0].role == "heads",
             )
         )
-    return tuple(sorted(groups, key=lambda group: order[group.makers[0]]))
+        channels.append(np.flatnonzero(np.isin(making[0].ids, units)))
+    told_apart = _told_apart(groups, channels)
+    return tuple(sorted(told_apart, key=lambda group: order[group.makers[0]]))
+
+
+def _told_apart(groups: list[Group], channels: list[np.ndarray]) -> list[Group]:
+    """The groups with names of their own: several are made by one layer that is split behind it."""
+    names = Counter(group.name for group in groups)
+    parts = [f"[{of[0]}:{of[-1] + 1}]" for of in channels]
+    again = Counter((group.name, part) for group, part in zip(groups, parts, strict=True))
+    return [
+        group
+        if names[group.name] == 1
+        else dataclasses.replace(
+            group, part=part if again[group.name, part] == 1 else f"{part} {number}"
+        )
+        for number, (group, part) in enumerate(zip(groups, parts, strict=True))
+    ]
