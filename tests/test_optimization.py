@@ -289,6 +289,21 @@ def test_ablation_has_each_technique_alone_and_stacked_from_one_baseline(baselin
     assert sparsity["QuantizationAware alone"] < 0.1
     assert sparsity["MagnitudePruning + QuantizationAware"] > 0.45
     assert all(step.difference is not None for step in report.steps[1:])
+    assert [step.step_before for step in report.steps] == [None, None, 1, 1, 2]
+
+
+def test_ablation_compares_a_stack_with_the_one_without_its_last_technique(baseline, task):
+    steps = [
+        tfopt.LowRank(energy=0.6, steps=2),
+        tfopt.MagnitudePruning(steps=2),
+        tfopt.WeightClustering(steps=2),
+    ]
+    report = tfopt.ablate(baseline, steps, task=task, target=tfopt.Target.float32())
+    rows = report.steps
+    assert [row.step_before for row in rows] == [None, 0, 0, 0, 1, 4]
+    before = [change.deflated_bytes for change, _ in report.changes()]
+    assert before[1] == rows[2].deflated_bytes / rows[0].deflated_bytes
+    assert before[3] == rows[4].deflated_bytes / rows[1].deflated_bytes
 
 
 def test_points_of_accuracy_are_told_from_shares_before_anything_is_done(baseline, task):

@@ -171,11 +171,14 @@ def test_reports_of_before_there_were_trials_are_read():
     for step in record["steps"]:
         for name in ("difference", "kl", "latency_ratio", "latencies_ms", "arena_bytes", "outputs"):
             del step[name]
+        del step["step_before"]
     read = Report.from_dict(record)
     assert read.metric == "accuracy" and read.budgets == REPORT.budgets
     assert (read.trials, read.groups, read.profile, read.split) == ((), (), None, "")
     assert read.steps[1].skipped == PRUNED.skipped
     assert (read.steps[1].difference, read.steps[1].arena_bytes) == (None, None)
+    assert read.changes() == dataclasses.replace(REPORT, steps=read.steps).changes()
+    assert read.steps[1].step_before is None
 
 
 def test_the_largest_drop_is_of_the_group_that_lost_most():
@@ -192,6 +195,23 @@ def test_changes_are_against_the_step_before_and_the_baseline():
     assert baseline.bytes == 0.175
     assert before.metric == 0.0
     assert baseline.metric == pytest.approx(-0.02)
+
+
+def test_a_step_is_compared_with_the_row_it_went_on_from():
+    steps = [dataclasses.replace(PRUNED, bytes=size) for size in (30_000, 20_000, 10_000)]
+    rows = (BASELINE, *steps[:2], dataclasses.replace(steps[2], step_before=1))
+    report = dataclasses.replace(REPORT, steps=rows)
+    before, baseline = report.changes()[-1]
+    assert (before.bytes, baseline.bytes) == (10_000 / 30_000, 0.25)
+    last = report.to_dict()["steps"][-1]
+    assert last["step_before"] == 1 and last["change"]["step_before"]["bytes"] == 10_000 / 30_000
+    assert report.to_markdown().count("| x0.33 |") == report.to_table().count("x0.33") == 1
+    assert Report.from_dict(report.to_dict()) == report
+    for wrong in (-1, 3, 4):
+        record = report.to_dict()
+        record["steps"][-1]["step_before"] = wrong
+        with pytest.raises(ValueError, match=f"row 3 goes on from row {wrong}"):
+            Report.from_dict(record)
 
 
 def test_the_verdict_names_broken_budgets_only():

@@ -38,7 +38,8 @@ def ablate(
 
     Returns:
         The report: the float32 baseline, the conversion alone, a row for each technique alone, and
-        one for each stack of two and more.
+        one for each stack of two and more. The step before a technique alone is the conversion,
+        and that of a stack is the stack without its last technique.
 
     Raises:
         TfoptError: As `optimize` does.
@@ -53,14 +54,16 @@ def ablate(
         ['MagnitudePruning alone', 'WeightClustering alone', 'MagnitudePruning + WeightClustering']
     """
     chain = Chain(model, techniques, task=task, target=target, cache=cache, alone=True)
+    conversion = len(chain.rows.files) - 1
     alone = []
     for technique in techniques:
         alone.append(made := chain.apply(technique, chain.baseline))
-        chain.measure(f"{technique.name} alone", made)
-    current = alone[0].model if alone else chain.baseline
+        chain.measure(f"{technique.name} alone", made, step_before=conversion)
+    current, before = alone[0].model if alone else chain.baseline, conversion + 1
     for count, one in enumerate(alone[1:], start=2):
         stacked = chain.apply(one.technique, current)  # as many steps as alone
         current = stacked.model
-        chain.measure(" + ".join(step.name for step in techniques[:count]), stacked)
+        name = " + ".join(step.name for step in techniques[:count])
+        before = chain.measure(name, stacked, step_before=before)
     chain.encode()
     return chain.rows.report(target)

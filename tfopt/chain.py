@@ -140,11 +140,18 @@ class Chain:
         done = Done(selection, technique.settings, tuple(trainings))
         return Checkpoint(technique, optimized, done)
 
-    def measure(self, name: str, made: Checkpoint) -> None:
-        """Adds a row for what a technique has made."""
+    def measure(self, name: str, made: Checkpoint, *, step_before: int | None = None) -> int:
+        """Adds a row for what a technique has made, and returns its position.
+
+        Args:
+            name: What the row is called.
+            made: What the technique has made.
+            step_before: The position of the row that it was made from; None for the row above.
+        """
         target, removed = self._names.target_left(self.target, made.model)
         told = (*_unused(made.technique, target), *removed)
-        self.rows.add(name, made.model, target, made.done, told=told)
+        self.rows.add(name, made.model, target, made.done, told=told, step_before=step_before)
+        return len(self.rows.files) - 1
 
     def target_of(self, model: tf_keras.Model) -> Target:
         """Returns the target for a model that the chain has made, which may have fewer layers."""

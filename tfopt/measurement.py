@@ -86,6 +86,7 @@ class _Row:
     measured: Measured
     seconds: float
     done: Done
+    step_before: int | None = None
 
 
 class Measurements:
@@ -114,6 +115,7 @@ class Measurements:
         done: Done = _NOTHING,
         *,
         told: tuple[Warning, ...] = (),
+        step_before: int | None = None,
     ) -> None:
         """Adds a row: the model as a file for the target, its metric on the validation data."""
         found = measured(model, self._task, target)
@@ -121,7 +123,7 @@ class Measurements:
             if isinstance(warning, FloatOpsWarning):  # of the others, later steps may take care
                 warnings.warn(warning, stacklevel=3)
         found = dataclasses.replace(found, warnings=(*found.warnings, *told))
-        self.add_measured(name, found, done)
+        self.add_measured(name, found, done, step_before=step_before)
 
     def add_file(
         self,
@@ -144,11 +146,13 @@ class Measurements:
         )
         self.add_measured(name, found, done)
 
-    def add_measured(self, name: str, found: Measured, done: Done = _NOTHING) -> None:
+    def add_measured(
+        self, name: str, found: Measured, done: Done = _NOTHING, *, step_before: int | None = None
+    ) -> None:
         """Adds a row for a file that is made and measured already."""
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        self._rows.append(_Row(name, found, seconds, done))
+        self._rows.append(_Row(name, found, seconds, done, step_before))
 
     def report(
         self,
@@ -235,6 +239,7 @@ class Measurements:
             arena_bytes=inspection.arena_bytes,
             outputs=quality.parts,
             trainings=row.done.trainings,
+            step_before=row.step_before,
         )
 
 

@@ -155,6 +155,7 @@ class Step:
         arena_bytes: Memory that the activations take at once, at least.
         outputs: The validation metric of each output, where the task names one for each.
         trainings: How the step trained, each time it did.
+        step_before: The position of the row that the step went on from; None for the row above.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Step:
     arena_bytes: int | None = None
     outputs: tuple[OutputScore, ...] = ()
     trainings: tuple[Training, ...] = ()
+    step_before: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import Any
 
 from tfopt.report import views
@@ -67,9 +66,14 @@ class Report:
     def changes(self) -> tuple[tuple[Change, Change], ...]:
         """Each step after the first, against the step before it and against the baseline."""
         return tuple(
-            (Change.between(step, before), Change.between(step, self.steps[0]))
-            for before, step in itertools.pairwise(self.steps)
+            (Change.between(step, self._before(position)), Change.between(step, self.steps[0]))
+            for position, step in enumerate(self.steps[1:], start=1)
         )
+
+    def _before(self, position: int) -> Step:
+        """The row that the one at a position went on from."""
+        before = self.steps[position].step_before
+        return self.steps[position - 1 if before is None else before]
 
     @property
     def largest_drop(self) -> Group | None:
@@ -99,8 +103,17 @@ class Report:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Report:
-        """Reads what `to_dict` wrote, if an earlier version's too."""
-        return read(cls, record)
+        """Reads what `to_dict` wrote, if an earlier version's too.
+
+        Raises:
+            KeyError: A field is missing.
+            ValueError: A step goes on from a row that is not above it.
+        """
+        report = read(cls, record)
+        for position, step in enumerate(report.steps):
+            if step.step_before is not None and not 0 <= step.step_before < position:
+                raise ValueError(f"row {position} goes on from row {step.step_before}")
+        return report
 
     def to_markdown(self) -> str:
         """The report as a Markdown document."""
