@@ -37,7 +37,7 @@ class _Weight:
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
     positions: int
-    layer: int
+    layer: str
 
     def size(self, kept: np.ndarray) -> int:
         """How many elements are left."""
@@ -63,46 +63,54 @@ class Costs:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
-        self._removable = [group.units for group in dependencies.groups]
         axes: dict[int, list[Axis]] = defaultdict(list)
         for axis in dependencies.axes:
             axes[id(axis.variable)].append(axis)
         weights = {
-            id(weight): (weight, layer)
+            id(weight): (weight, layer.name)
             for layer in dependencies.model.layers
             for weight in layer.weights
         }
         self._weights = [
-            _Weight(
-                tuple(weight.shape), tuple(axes[key]), dependencies.positions.get(key, 0), id(layer)
-            )
-            for key, (weight, layer) in weights.items()
+            _Weight(tuple(weight.shape), tuple(axes[key]), dependencies.positions.get(key, 0), name)
+            for key, (weight, name) in weights.items()
         ]
-        self._calls: dict[int, list[int]] = defaultdict(list)
-        self._fixed: dict[int, int] = defaultdict(
-            int
-        )  # of layers that no rule cuts: recurrent ones
+        self._nodes = list(nodes(dependencies.model))
         cut = {weight.layer for weight in self._weights if weight.positions}
         sizes = nominal_sizes(dependencies.model)
-        for node in nodes(dependencies.model):
-            self._calls[id(node.layer)] += [id(tensor) for tensor in outputs(node)]
-            if id(node.layer) not in cut:
-                self._fixed[id(node.layer)] += call_cost(node, sizes).macs
+        self._fixed: dict[str, int] = defaultdict(int)  # MACs of layers without a rule: an LSTM
+        for node in self._nodes:
+            if node.layer.name not in cut:
+                self._fixed[node.layer.name] += call_cost(node, sizes).macs
 
     def of(self, kept: np.ndarray) -> Cost:
         """Returns the cost of the model that `slice_channels` builds of the units kept."""
-        lost = set()
-        if any(not kept[axis.ids].any() for axis in self._dependencies.axes):
-            lost = gone(self._dependencies, kept) or set()
-
-        def is_left(layer: int) -> bool:
-            return not lost or not lost.issuperset(self._calls[layer])
-
+        left = self._left(kept)
+        channels = sum(
+            int(kept[group.units].sum())
+            for group in self._dependencies.groups
+            if not left.isdisjoint(group.makers)
+        )
         parameters = 0
-        macs = sum(macs for layer, macs in self._fixed.items() if is_left(layer))
+        macs = sum(macs for layer, macs in self._fixed.items() if layer in left)
         for weight in self._weights:
-            if is_left(weight.layer):
+            if weight.layer in left:
                 size = weight.size(kept)
                 parameters += size
                 macs += size * weight.positions
-        return Cost(sum(int(kept[units].sum()) for units in self._removable), parameters, macs)
+        return Cost(channels, parameters, macs)
+
+    def _left(self, kept: np.ndarray) -> set[str]:
+        """The names of the layers that are left: those that feed an output past what is gone."""
+        lost = set()
+        if any(not kept[axis.ids].any() for axis in self._dependencies.axes):
+            lost = gone(self._dependencies, kept) or set()
+        if not lost:
+            return {node.layer.name for node in self._nodes}
+        left = set()
+        needed = {id(tensor) for tensor in self._dependencies.model.outputs}
+        for node in reversed(self._nodes):
+            if not needed.isdisjoint({id(tensor) for tensor in outputs(node)} - lost):
+                left.add(node.layer.name)
+                needed.update(() if node.is_input else map(id, node.keras_inputs))
+        return left
