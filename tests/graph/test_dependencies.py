@@ -118,3 +118,10 @@ def test_groups_that_one_layer_makes_have_names_of_their_own():
     x = layers.Concatenate()([x[..., :16], y])
     found = analyse(tf_keras.Model(image, layers.Conv2D(4, 1)(x)))
     assert [group.name for group in found.groups] == ["split[0:16]", "split[16:32]", "half"]
+
+
+def test_attention_heads_are_told_from_the_channels_that_attention_makes():
+    words = layers.Input((5, 6))
+    x = layers.MultiHeadAttention(4, 3, name="attention")(words, words)
+    found = analyse(tf_keras.Model(words, layers.Dense(2)(x)))
+    assert [group.name for group in found.groups] == ["attention (heads)", "attention[0:6]"]

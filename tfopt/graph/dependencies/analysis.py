@@ -29,7 +29,7 @@ class Group:
         units: The units, in the order of the channels of the first maker.
         width: How many channels of the first maker a unit is.
         one_by_one: Whether they are attention heads, of which any number is as good.
-        part: Which channels of the first maker they are, where the same layers make several groups.
+        part: What they are of the first maker, where the same layers make several groups.
     """
 
     makers: tuple[str, ...]
@@ -252,7 +252,10 @@ def _groups(
 def _told_apart(groups: list[Group], channels: list[np.ndarray]) -> list[Group]:
     """The groups with names of their own: several are made by one layer that is split behind it."""
     names = Counter(group.name for group in groups)
-    parts = [f"[{of[0]}:{of[-1] + 1}]" for of in channels]
+    parts = [
+        " (heads)" if group.one_by_one else f"[{of[0]}:{of[-1] + 1}]"
+        for group, of in zip(groups, channels, strict=True)
+    ]
     again = Counter((group.name, part) for group, part in zip(groups, parts, strict=True))
     return [
         group
