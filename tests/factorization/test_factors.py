@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from tfopt.factorization.factors import ChannelSVD, Extent, SpatialSVD, Tucker2
 from tfopt.factorization.plan import Planner
+from tfopt.factorization.rebuild import factorized
+from tfopt.graph.cost import model_cost
 from tfopt.keras_gate import tf_keras
 
 EXTENT = Extent((8, 8), (4, 4))
@@ -72,3 +74,17 @@ def test_sizes_left_open_count_as_64(axes):
         return {name: (choice.ranks, choice.saved) for name, choice in choices.items()}
 
     assert saved(None) == saved(64)
+
+
+@pytest.mark.parametrize("method", ["spatial", "tucker"])
+@pytest.mark.parametrize("size", [(3, 3), (1, 3), (3, 1), (2, 5)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2), (3, 1)])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_product_costs_what_its_layers_do(method, size, strides, padding):
+    layers = tf_keras.layers
+    image = layers.Input((13, 10, 6))
+    x = layers.Conv2D(8, size, strides=strides, padding=padding, name="conv")(image)
+    model = tf_keras.Model(image, x)
+    choice = Planner(model, method, ["conv"]).at(0.5)["conv"]
+    cost = choice.factorization.cost(choice.ranks)
+    assert cost == model_cost(factorized(model, {"conv": choice}))

@@ -26,6 +26,16 @@ class Extent:
     inputs: tuple[int, int] = (1, 1)
     outputs: tuple[int, int] = (1, 1)
 
+    def strided(self, kernel: np.ndarray) -> tuple[int, int]:
+        """Height and width behind a first factor of 1x1: it strides where no factor has extent."""
+        rows, columns = (
+            behind if size == 1 else before
+            for size, before, behind in zip(
+                kernel.shape[:2], self.inputs, self.outputs, strict=True
+            )
+        )
+        return rows, columns
+
 
 class Factorization(abc.ABC):
     """A way of writing a kernel as a product, for any share of its energy.
@@ -113,13 +123,13 @@ class SpatialSVD(Factorization):
         return (_rank(self._parts[1], energy),)
 
     def cost(self, ranks: tuple[int, ...]) -> Cost:
-        """The vertical factor, with its stride, runs at every column of the input."""
+        """The vertical factor, with its stride, runs at every column that the other may read."""
         height, width, inputs, outputs = self.kernel.shape
         first, second = ranks[0] * height * inputs, ranks[0] * width * outputs
         macs = 0
         for extent in self.extents:
             rows, columns = extent.outputs
-            macs += first * rows * extent.inputs[1] + second * rows * columns
+            macs += (first * extent.strided(self.kernel)[1] + second * columns) * rows
         return Cost(macs, first + second)
 
     def factors(self, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -156,10 +166,10 @@ class Tucker2(Factorization):
         return tuple(_rank(spectrum, each) for spectrum in self._spectra)
 
     def cost(self, ranks: tuple[int, ...]) -> Cost:
-        """The first factor runs at every place of the input."""
+        """The first factor runs at every place that the second may read."""
         height, width, inputs, outputs = self.kernel.shape
         parts = (inputs * ranks[0], height * width * ranks[0] * ranks[1], ranks[1] * outputs)
-        before = sum(math.prod(extent.inputs) for extent in self.extents)
+        before = sum(math.prod(extent.strided(self.kernel)) for extent in self.extents)
         behind = sum(math.prod(extent.outputs) for extent in self.extents)
         return Cost(parts[0] * before + (parts[1] + parts[2]) * behind, sum(parts))
 
