@@ -63,3 +63,10 @@ def test_layers_that_cannot_be_cut_count_too(layer):
     assert Costs(found).of(found.everything()).macs == model_cost(model).macs
     with pytest.raises(TechniqueError, match=r"expected macs=0\.\d+ at the most"):
         ChannelPruning(macs=0.9).wrap(model, steps_per_epoch=1)
+
+
+def test_biases_of_two_axes_are_no_kernels():
+    signal = layers.Input((6, 4))
+    gru = layers.GRU(3, return_sequences=True)
+    model = tf_keras.Model(signal, layers.MultiHeadAttention(2, 5)(gru(signal), gru.output))
+    assert model_cost(model).macs == 6 * (9 * 4 + 9 * 3) + 6 * 4 * 3 * 10

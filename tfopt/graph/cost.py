@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 from tfopt.graph.calls import Node, nodes, outputs
 from tfopt.graph.sizes import Sizes, nominal_sizes
@@ -31,9 +32,9 @@ class Cost:
 def call_cost(node: Node, sizes: Sizes) -> Cost:
     """Returns what one call of a layer costs.
 
-    Every weight of two and more axes counts as a kernel (but those of PReLU and of normalization),
-    and is used once at each place of the output (of the input, for a transposed convolution or a
-    recurrent layer). The file's own figure, of `tfopt.inspect`, is exact.
+    Every weight of two and more axes counts as a kernel (but biases, and those of PReLU and of
+    normalization), and is used once at each place of the output (of the input, for a transposed
+    convolution or a recurrent layer). The file's own figure, of `tfopt.inspect`, is exact.
 
     Args:
         node: A call of a functional model.
@@ -42,12 +43,17 @@ def call_cost(node: Node, sizes: Sizes) -> Cost:
     layer = node.layer
     if node.is_input or isinstance(layer, _ELEMENTWISE):
         return Cost(0, 0)
-    weights = sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
+    weights = sum(math.prod(weight.shape) for weight in layer.weights if _is_kernel(weight))
     if isinstance(layer, _layers.Embedding):
         return Cost(0, weights)
     from_input = isinstance(layer, (*_TRANSPOSED, _layers.RNN, _layers.Bidirectional))
     tensor = (node.keras_inputs if from_input else outputs(node))[0]
     return Cost(weights * sizes.places(tensor), weights)
+
+
+def _is_kernel(weight: Any) -> bool:
+    """Whether a weight is multiplied: a GRU's and attention's biases have two axes, too."""
+    return len(weight.shape) > 1 and "bias" not in weight.name.split("/")[-1]
 
 
 def model_cost(model: tf_keras.Model) -> Cost:
