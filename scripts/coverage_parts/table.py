@@ -37,10 +37,10 @@ layer is fake-quantized in training, or calibrated at conversion, or counted as 
 model's (int8: the root mean square of the error below 35 % of the outputs'), and it is integer
 only, or names the ops that are not; where rounding adds up to more through many random layers, each
 layer is held against the model's instead, and none may lose the signal at once (a softmax is held
-against the logits that it reads). `save`: saved and loaded as `.keras`, `.h5` and SavedModel, before
-and after QAT. Beside them TF-MOT and TensorFlow's converter alone, as their documentation says, on a
-clone, each falling back to the layers it supports; a file that is not integer only, or wrong, counts
-as failed.
+against the logits that it reads). `save`: saved and loaded as `.keras`, `.h5` and SavedModel,
+before and after QAT. Beside them TF-MOT and TensorFlow's converter alone, as their documentation
+says, on a clone, each falling back to the layers it supports; a file that is not integer only, or
+wrong, counts as failed.
 
 A cell is `ok`; `partial`, with what is left out; `refused` by an error that says why and what to
 do; `failed`; `crashed`; or `late`. A dot: not measured."""
