@@ -224,3 +224,11 @@ def test_what_cannot_be_read_is_told_and_made_again(model, task, tmp_path):
     with pytest.warns(CorruptCacheWarning, match="made again and written anew"):
         made.append(tfopt.optimize(model, steps, task=task, target=TARGET, cache=tmp_path))
     assert made[0].tflite == made[1].tflite
+
+
+def test_functions_that_captured_other_values_are_others():
+    def capturing(a, b):
+        return lambda x: (x, a, b)
+
+    assert fingerprint(capturing(None, 3)) != fingerprint(capturing(3, None))
+    assert fingerprint(capturing(None, 3)) == fingerprint(capturing(None, 3))

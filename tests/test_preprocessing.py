@@ -163,6 +163,7 @@ def test_one_of_several_inputs_is_named():
         ({"std": (1, 0, 1)}, r"std=\(1, 0, 1\); expected a finite number, or 1 of them"),
         ({"std": 0.0}, "numbers other than 0"),
         ({"mean": float("nan")}, "mean=nan; expected a finite number"),
+        ({"mean": 127.5, "std": 127.5}, r"mean=127.5 with scale=0.0039.*Fix: pass scale=1.0"),
         ({"offset": "much"}, "offset='much'"),
         ({"name": "picture"}, "name='picture' for a model with the inputs image"),
     ],

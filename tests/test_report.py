@@ -221,3 +221,15 @@ def test_the_verdict_names_broken_budgets_only():
     assert kept.kept
     assert kept.verdict == "Budgets kept: max_accuracy_drop 0.01: +0.0050 on 360 test samples."
     assert dataclasses.replace(REPORT, budgets=()).verdict == "No budget was set."
+
+
+def test_a_small_metric_is_not_shown_as_zero():
+    before, after = Score(2.5e-5, 2e-5, 3e-5, 90), Score(1.23e-5, 1e-5, 1.5e-5, 90)
+    steps = (
+        dataclasses.replace(BASELINE, validation=before),
+        dataclasses.replace(PRUNED, validation=after, difference=None),
+    )
+    for shown in (str(Report("mse", False, steps)), Report("mse", False, steps).to_markdown()):
+        assert "1.23e-05 [1e-05, 1.5e-05]" in shown
+        assert "-1.27e-05" in shown
+    assert str(Difference(-1.27e-5, -2e-5, -1e-6)) == ("-1.27e-05 (95 % interval -2e-05 to -1e-06)")

@@ -16,6 +16,7 @@ from tfopt.recipe import TECHNIQUES
 if TYPE_CHECKING:
     from tfopt.ablation import ablate as ablate
     from tfopt.conversion import convert as convert
+    from tfopt.errors import TfoptError as TfoptError
     from tfopt.keras_gate import load_model as load_model
     from tfopt.keras_gate import save_model as save_model
     from tfopt.measure.calibration import compare_calibrations as compare_calibrations
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from tfopt.tflite.inspect import inspect as inspect
 
 _HOMES = {
+    "TfoptError": "tfopt.errors",
     "Recipe": "tfopt.recipe",
     "Report": "tfopt.report",
     "Result": "tfopt.optimization",

@@ -71,18 +71,18 @@ def _of_code(value: Any, told: set[int]) -> Any:
     codes = _nested(value.__code__)
     names = {name for code in codes for name in code.co_names} & value.__globals__.keys()
     read = {name: value.__globals__[name] for name in sorted(names)}
-    captured = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    captured = [_content(cell) for cell in value.__closure__ or ()]
     does = [_does(code) for code in codes]
     given = [value.__defaults__, value.__kwdefaults__, captured, read]
     return [*name, does, fingerprint(given, told)]
 
 
-def _is_filled(cell: types.CellType) -> bool:
-    """Whether a captured name has a value by now."""
+def _content(cell: types.CellType) -> Any:
+    """The value of a captured name, in a list of its own; an empty one if it has none by now."""
     try:
-        return cell.cell_contents is not None
+        return [cell.cell_contents]
     except ValueError:
-        return False
+        return []
 
 
 def _of_this_process(value: Any) -> str:

@@ -38,7 +38,7 @@ def with_preprocessing(
         model: A path, a Keras 3 model or a tf_keras model; it is left as it was.
         scale: What a pixel is multiplied with: a number, or one for each channel.
         offset: What is added then; likewise.
-        mean: What is subtracted then; likewise.
+        mean: What is subtracted then; likewise. Of scaled pixels: at most 1 with the default scale.
         std: What it is divided by in the end; likewise.
         name: Of the input; needed where there are several.
 
@@ -47,7 +47,7 @@ def with_preprocessing(
 
     Raises:
         SettingError: A number is not finite or makes all pixels the same, there are not as many as
-            channels, or `name` is no input.
+            channels, a mean is none of scaled pixels, or `name` is no input.
         ModelError: The model cannot be loaded, or its input is of integers already.
 
     Example:
@@ -100,6 +100,14 @@ def _combined(
                 expected="numbers other than 0",
                 fix="give what the model was trained with",
             )
+    ends = arrays["offset"], 255 * arrays["scale"] + arrays["offset"]
+    beyond = (arrays["mean"] < np.minimum(*ends)) | (arrays["mean"] > np.maximum(*ends))
+    if np.any(beyond & (arrays["mean"] != 0)):
+        raise SettingError(
+            received=f"mean={mean!r} with scale={scale!r} and offset={offset!r}",
+            expected="a mean of what pixels of 0 to 255 are scaled to",
+            fix="pass scale=1.0 if mean and std are those of the pixels themselves",
+        )
     factor = arrays["scale"] / arrays["std"]
     shift = (arrays["offset"] - arrays["mean"]) / arrays["std"]
     if factor.ndim == shift.ndim == 0:

@@ -1,4 +1,4 @@
-"""Tables as text: what every view of figures draws with."""
+"""Tables as text, and numbers in them: what every view of figures draws with."""
 
 from __future__ import annotations
 
@@ -47,3 +47,23 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
         ).rstrip()
         for row in [header, *rows]
     )
+
+
+def metric(value: float) -> str:
+    """A metric's value: four decimals, or three digits if those would all be zeros.
+
+    Example:
+        >>> metric(0.98765), metric(0.0000123)
+        ('0.9877', '1.23e-05')
+    """
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+    """A change of a metric, with its sign.
+
+    Example:
+        >>> signed(-0.02), signed(0.0000123)
+        ('-0.0200', '+1.23e-05')
+    """
+    return f"{value:+.4f}" if value == 0 or abs(value) >= 0.0001 else f"{value:+.3g}"

@@ -11,7 +11,7 @@ from tfopt.measure.mistakes import mistakes
 from tfopt.measure.paired import difference
 from tfopt.measure.quality import Quality, agreement
 from tfopt.report import Difference, Group, Mistakes
-from tfopt.tables import text_table
+from tfopt.tables import metric, signed, text_table
 from tfopt.task.losses import each
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _by_group(groups: tuple[Group, ...]) -> tuple[list[str], list[list[str]]]:
         if any(part is None for part in found) or group.p_value is None:
             rows.append([*cells, "-", "-", group.reason, "-"])
             continue
-        figures = [f"{part.value:.4f}" for part in found[:2] if part is not None]
-        apart = f"{group.difference.value:+.4f}" if group.difference else ""
+        figures = [metric(part.value) for part in found[:2] if part is not None]
+        apart = signed(group.difference.value) if group.difference else ""
         rows.append([*cells, *figures, apart, f"{group.p_value:.2g}"])
     return header, rows

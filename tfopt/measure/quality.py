@@ -16,6 +16,7 @@ from tfopt.measure.metrics import decide, sample_classes
 from tfopt.measure.predictions import gathered, opened, output_names, predictions
 from tfopt.measure.scores import AnyScore, Kind, PerOutput, Statistic, score_of
 from tfopt.report import OutputScore
+from tfopt.tables import metric
 from tfopt.task.base import SplitName, check_task
 from tfopt.task.losses import each, of_numbers
 
@@ -77,12 +78,13 @@ class Quality:
 
     def __str__(self) -> str:
         told = (
-            f"{self.metric} {self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}) "
+            f"{self.metric} {metric(self.value)} "
+            f"(95 % interval {metric(self.low)} to {metric(self.high)}) "
             f"on {self.samples:,} {self.split} samples"
         )
         others = [
-            f"{part.output} {part.metric} {part.score.value:.4f} "
-            f"(95 % interval {part.score.low:.4f} to {part.score.high:.4f})"
+            f"{part.output} {part.metric} {metric(part.score.value)} "
+            f"(95 % interval {metric(part.score.low)} to {metric(part.score.high)})"
             for part in self.parts[1:]
         ]
         return "\n".join([told, *others])

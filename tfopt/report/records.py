@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfopt.tables import signed
 from tfopt.technique import Skipped
 
 
@@ -53,7 +54,8 @@ class Difference:
 
     def __str__(self) -> str:
         noise = ", within the noise" if self.within_noise else ""
-        return f"{self.value:+.4f} (95 % interval {self.low:+.4f} to {self.high:+.4f}{noise})"
+        ends = f"{signed(self.low)} to {signed(self.high)}"
+        return f"{signed(self.value)} (95 % interval {ends}{noise})"
 
 
 @dataclasses.dataclass(frozen=True)

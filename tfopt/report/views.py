@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tfopt.report.figures import Group
 from tfopt.report.records import Change, Difference, Score, Step, Trial
-from tfopt.tables import Table, markdown_cell, markdown_table, text_table
+from tfopt.tables import Table, markdown_cell, markdown_table, metric, signed, text_table
 
 if TYPE_CHECKING:
     from tfopt.report.report import Report
@@ -130,7 +130,7 @@ def _changed(report: Report) -> list[Table]:
     figures = [report.metric, "bytes", "deflated", "latency"]
     rows = list(zip(report.steps[1:], report.changes(), strict=True))
     step_before = [
-        [step.name, f"{change.metric:+.4f}", *_sizes(change), f"x{change.latency:.2f}"]
+        [step.name, signed(change.metric), *_sizes(change), f"x{change.latency:.2f}"]
         for step, (change, _) in rows
     ]
     baseline = [
@@ -166,13 +166,15 @@ def _left_alone(step: Step) -> list[str]:
 
 def _score(score: Score | None) -> str:
     """A metric with its interval, or a dash where it was not measured."""
-    return "-" if score is None else f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+    if score is None:
+        return "-"
+    return f"{metric(score.value)} [{metric(score.low)}, {metric(score.high)}]"
 
 
 def _against_baseline(step: Step, change: Change) -> str:
     """The metric against the baseline's, with its interval where it is known."""
     if step.difference is None:
-        return f"{change.metric:+.4f}"
+        return signed(change.metric)
     return _interval(step.difference) + (" (noise)" if step.difference.within_noise else "")
 
 
@@ -233,11 +235,12 @@ def _short(name: str) -> str:
 
 
 def _value(score: Score | None) -> str:
-    return "-" if score is None else f"{score.value:.4f}"
+    return "-" if score is None else metric(score.value)
 
 
 def _interval(difference: Difference) -> str:
-    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    ends = f"{signed(difference.low)}, {signed(difference.high)}"
+    return f"{signed(difference.value)} [{ends}]"
 
 
 def trials_table(trials: Sequence[Trial], metric: str) -> Table:

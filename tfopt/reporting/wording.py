@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from tfopt.report import Budget, Difference, Group, Mistakes, Ratio, Report, Score, Step
+from tfopt.tables import metric as metric
+from tfopt.tables import signed as signed
 
 MISSING = "\N{EN DASH}"
 _SHOWN = 32
@@ -67,26 +69,6 @@ def lost(report: Report) -> tuple[Difference | None, float]:
     ends = both or (first.validation, last.validation)
     known = report.difference or (last.difference if both is None else None)
     return known, known.value if known else ends[1].value - ends[0].value
-
-
-def metric(value: float) -> str:
-    """A metric's value: four decimals, or three digits if those would all be zeros.
-
-    Example:
-        >>> metric(0.98765), metric(0.0000123)
-        ('0.9877', '1.23e-05')
-    """
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.3g}"
-
-
-def signed(value: float) -> str:
-    """A change of a metric, with its sign.
-
-    Example:
-        >>> signed(-0.02), signed(0.0000123)
-        ('-0.0200', '+1.23e-05')
-    """
-    return f"{value:+.4f}" if value == 0 or abs(value) >= 0.0001 else f"{value:+.3g}"
 
 
 def score(value: Score | None) -> str:
